@@ -1,0 +1,218 @@
+"""A plan: what will be done, frozen as data, with a digest that approvals bind to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cached_property
+from typing import Any
+
+from bot.core.runbook import (
+    KINDS,
+    AskStep,
+    CheckStep,
+    DoStep,
+    Kind,
+    QuietStep,
+    Section,
+    Skip,
+    StepBase,
+    WaitStep,
+    kind_of,
+)
+
+FORMAT = 1
+READS = "reads"
+DESTROYS = "destroys"
+
+
+def canonical(value: Any) -> bytes:
+    """The one byte form of JSON that is hashed and signed: sorted keys, no spaces, UTF-8, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(value: Any) -> str:
+    """`sha256:` and the hex digest of the canonical form."""
+    return "sha256:" + hashlib.sha256(canonical(value)).hexdigest()
+
+
+@dataclass(frozen=True)
+class PlannedStep:
+    """One step of a plan: the runbook's line, and what the catalog said about the word it calls."""
+
+    section: Section
+    step: StepBase
+    effect: str = READS
+    permissions: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        """The step's id, unique in its runbook."""
+        return self.step.id
+
+    @cached_property
+    def kind(self) -> Kind:
+        """do, check, wait, quiet or ask."""
+        return kind_of(self.step)
+
+    @property
+    def skip(self) -> Skip:
+        """Who may skip it."""
+        if self.step.skip is not None:
+            return self.step.skip
+        return Skip.NEVER if self.kind is Kind.DO else Skip.SECOND_PERSON
+
+    @property
+    def changes(self) -> bool:
+        """Whether it leaves something in the world that a rollback has to undo."""
+        return self.kind is Kind.DO and self.effect != READS
+
+    @property
+    def title(self) -> str:
+        """One line for people."""
+        step = self.step
+        if step.title:
+            return step.title
+        if isinstance(step, DoStep):
+            return step.do
+        if isinstance(step, CheckStep):
+            return f"check {step.check}"
+        if isinstance(step, WaitStep):
+            return f"wait {step.wait}" + (f" until {step.until.check}" if step.until else "")
+        if isinstance(step, QuietStep):
+            return "old credential quiet"
+        return step.ask if isinstance(step, AskStep) else step.id
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON that `of_json` reads back."""
+        return {
+            "section": self.section.value,
+            "kind": self.kind.value,
+            "effect": self.effect,
+            "permissions": list(self.permissions),
+            "step": self.step.model_dump(mode="json", by_alias=True, exclude_none=True),
+        }
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> PlannedStep:
+        """Read a stored step."""
+        model = KINDS[Kind(data["kind"])]
+        return cls(
+            Section(data["section"]),
+            model.model_validate(data["step"]),
+            data["effect"],
+            tuple(data["permissions"]),
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that an approval covers. Two plans with the same digest do the same thing to the same targets."""
+
+    credential: str
+    environment: str
+    kind: str
+    owner: str
+    runbook: str
+    runbook_hash: str
+    requester: str
+    reason: str
+    inputs: Mapping[str, Any]
+    facts: Mapping[str, Mapping[str, Any]]
+    """name -> {value, source, bound, at_most}"""
+    steps: tuple[PlannedStep, ...]
+    before: tuple[str, ...]
+    arguments: Mapping[str, Any]
+    replaced: Mapping[str, str]
+    approvers: int
+    approve_from: tuple[str, ...]
+    approve_within: timedelta
+    rollback_within: timedelta
+    retire_within: timedelta
+    cadence: timedelta | None
+    counts_old: bool
+    """Whether the old version counts against `max_valid` during the overlap."""
+    max_valid: int
+    trouble: tuple[Mapping[str, Any], ...] = field(default=())
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON that `of_json` reads back; its canonical bytes are what the digest covers."""
+        return {
+            "format": FORMAT,
+            "credential": self.credential,
+            "environment": self.environment,
+            "class": self.kind,
+            "owner": self.owner,
+            "runbook": self.runbook,
+            "runbook_hash": self.runbook_hash,
+            "requester": self.requester,
+            "reason": self.reason,
+            "inputs": dict(self.inputs),
+            "facts": {name: dict(fact) for name, fact in self.facts.items()},
+            "steps": [step.to_json() for step in self.steps],
+            "before": list(self.before),
+            "arguments": dict(self.arguments),
+            "replaced": dict(self.replaced),
+            "approvers": self.approvers,
+            "approve_from": list(self.approve_from),
+            "approve_within": self.approve_within.total_seconds(),
+            "rollback_within": self.rollback_within.total_seconds(),
+            "retire_within": self.retire_within.total_seconds(),
+            "cadence": self.cadence.total_seconds() if self.cadence else None,
+            "counts_old": self.counts_old,
+            "max_valid": self.max_valid,
+            "trouble": [dict(branch) for branch in self.trouble],
+        }
+
+    @classmethod
+    def of_json(cls, data: Mapping[str, Any]) -> Plan:
+        """Read a stored plan; raises `ValueError` for a format this version does not know."""
+        if data.get("format") != FORMAT:
+            raise ValueError(f"plan format {data.get('format')!r} is not known to this version")
+        cadence = data["cadence"]
+        return cls(
+            credential=data["credential"],
+            environment=data["environment"],
+            kind=data["class"],
+            owner=data["owner"],
+            runbook=data["runbook"],
+            runbook_hash=data["runbook_hash"],
+            requester=data["requester"],
+            reason=data["reason"],
+            inputs=data["inputs"],
+            facts=data["facts"],
+            steps=tuple(PlannedStep.of_json(step) for step in data["steps"]),
+            before=tuple(data["before"]),
+            arguments=data["arguments"],
+            replaced=data["replaced"],
+            approvers=data["approvers"],
+            approve_from=tuple(data["approve_from"]),
+            approve_within=timedelta(seconds=data["approve_within"]),
+            rollback_within=timedelta(seconds=data["rollback_within"]),
+            retire_within=timedelta(seconds=data["retire_within"]),
+            cadence=timedelta(seconds=cadence) if cadence is not None else None,
+            counts_old=data["counts_old"],
+            max_valid=data["max_valid"],
+            trouble=tuple(data["trouble"]),
+        )
+
+    @cached_property
+    def digest(self) -> str:
+        """What approvals bind to."""
+        return digest(self.to_json())
+
+    @cached_property
+    def promotion(self) -> int:
+        """Index of the first step of the retirement; the number of steps when there is none."""
+        return next((i for i, step in enumerate(self.steps) if step.section is Section.RETIRE), len(self.steps))
+
+    def point_of_no_return(self) -> int | None:
+        """Index of the first step that destroys; after it nothing can be rolled back."""
+        return next((i for i, step in enumerate(self.steps) if step.effect == DESTROYS), None)
+
+    def index(self, step_id: str) -> int | None:
+        """Where a step stands, by its id."""
+        return next((i for i, step in enumerate(self.steps) if step.id == step_id), None)

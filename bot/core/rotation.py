@@ -1,0 +1,361 @@
+"""The rotation and the events that happen to it. `decide` is in `bot.core.decide`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from bot.core.plan import Plan
+
+
+class State(StrEnum):
+    """Where a rotation stands. All but the last four lock the credential against a second start."""
+
+    REQUESTED = "requested"
+    APPROVED = "approved"
+    RUNNING = "running"
+    WAITING = "waiting"
+    ASKING = "asking"
+    HELD = "held"
+    ROLLING_BACK = "rolling_back"
+    PROMOTED = "promoted"
+    ROLLED_BACK = "rolled_back"
+    CANCELLED = "cancelled"
+    ABANDONED = "abandoned"
+
+
+OPEN = frozenset(
+    {State.REQUESTED, State.APPROVED, State.RUNNING, State.WAITING, State.ASKING, State.HELD, State.ROLLING_BACK}
+)
+MOVING = frozenset({State.APPROVED, State.RUNNING, State.WAITING, State.ASKING, State.HELD})
+"""States in which the rotation proper is under way, forwards."""
+
+
+class Overlap(StrEnum):
+    """What promotion leaves: old and new, both valid."""
+
+    NONE = "none"
+    RETIRING = "retiring"
+    BLOCKED = "blocked"
+    RETIRED = "retired"
+    ROLLED_BACK = "rolled_back"
+
+
+class Stage(StrEnum):
+    """Where one step stands. `queued` and `running` have a leg under way, `waiting` has a due time."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    WAITING = "waiting"
+    ASKING = "asking"
+    HELD = "held"
+    DONE = "done"
+    SKIPPED = "skipped"
+    UNDONE = "undone"
+
+
+FINISHED = frozenset({Stage.DONE, Stage.SKIPPED, Stage.UNDONE})
+
+
+@dataclass(frozen=True, slots=True)
+class StepRun:
+    """What has become of one planned step.
+
+    `attempt` counts dispatches and fences late workers; `failures` counts errors in a row. `touched` says that the
+    operation was begun at least once, so that the engine looks before it acts and a rollback includes it.
+    """
+
+    stage: Stage = Stage.PENDING
+    attempt: int = 0
+    failures: int = 0
+    touched: bool = False
+    undoing: bool = False
+    worker: str = ""
+    due_at: datetime | None = None
+    began_at: datetime | None = None
+    ended_at: datetime | None = None
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    """Notes of the step's kind between two looks; JSON, no values."""
+    evidence: str = ""
+    problem: str = ""
+    hint: str = ""
+    ambiguous: bool = False
+    by: str = ""
+    """Who confirmed or skipped it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Vote:
+    """One person's counted vote."""
+
+    person: str
+    because: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """One box of the pre-rotation checklist. `by` is a person, or `keyturn` for what was checked."""
+
+    name: str
+    ticked: bool = False
+    by: str = ""
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change of the plan that needs a second person: a step to skip, a wait to end early."""
+
+    step: int
+    requester: str
+    reason: str
+    digest: str
+    nonce: str
+    expires_at: datetime
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rotation:
+    """One run of a runbook for one credential: the aggregate that is loaded, decided upon and saved."""
+
+    number: int
+    plan: Plan
+    nonce: str
+    state: State
+    steps: tuple[StepRun, ...]
+    created_at: datetime
+    expires_at: datetime
+    """Until when the request can be approved, and the approval be used."""
+    version: int = 0
+    overlap: Overlap = Overlap.NONE
+    overlap_deadline: datetime | None = None
+    votes: tuple[Vote, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    amendment: Amendment | None = None
+    channel: str = ""
+    started_at: datetime | None = None
+    promoted_at: datetime | None = None
+    ended_at: datetime | None = None
+    next_due: datetime | None = None
+    outcome: str = ""
+    """One sentence: why it ended or is held."""
+
+    @property
+    def id(self) -> str:
+        """What people type: `R-7`."""
+        return f"R-{self.number}"
+
+    @property
+    def current(self) -> int | None:
+        """Index of the step that is next or under way; None when all are finished."""
+        if self.state is State.ROLLING_BACK or any(run.undoing for run in self.steps):
+            return next((i for i in reversed(range(len(self.steps))) if self.steps[i].undoing), None)
+        return next((i for i, run in enumerate(self.steps) if run.stage not in FINISHED), None)
+
+    @property
+    def missing_approvals(self) -> int:
+        """How many more people have to approve."""
+        return max(0, self.plan.approvers - len(self.votes))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing will happen to it any more."""
+        if self.state is State.PROMOTED:
+            return self.overlap in (Overlap.NONE, Overlap.RETIRED)
+        return self.state not in OPEN
+
+
+# --- events -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A person asked for it; the plan is what they saw."""
+
+    number: int
+    plan: Plan
+    nonce: str
+    channel: str
+    boxes: tuple[Box, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Voted:
+    """A vote that policy and live membership allow; what it binds to is compared here."""
+
+    person: str
+    approve: bool
+    because: str
+    digest: str
+    nonce: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticked:
+    """A named person vouches for a box of the checklist."""
+
+    person: str
+    box: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PlanChanged:
+    """Planning again gave another digest: consent is void."""
+
+    plan: Plan
+    nonce: str
+    what: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Began:
+    """A worker takes a queued step; the intent is saved before the effect."""
+
+    step: int
+    attempt: int
+    worker: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The step is finished."""
+
+    outputs: Mapping[str, Any] = field(default_factory=dict)
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotYet:
+    """All is well, look again at `at`."""
+
+    at: datetime
+    evidence: str = ""
+    progress: Mapping[str, Any] = field(default_factory=dict)
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It did not work. With `retry_in` it is tried again while tries are left; `ambiguous` always asks people."""
+
+    problem: str
+    hint: str = ""
+    retry_in: timedelta | None = None
+    ambiguous: bool = False
+    outputs: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Asking:
+    """The step needs a person's word."""
+
+    question: str
+
+
+@dataclass(frozen=True, slots=True)
+class BackOut:
+    """The watched probe failed after a reversible change: undo the change now, then hold."""
+
+    problem: str
+
+
+Outcome = Done | NotYet | Failed | Asking | BackOut
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A worker reports what came of the step it began."""
+
+    step: int
+    attempt: int
+    worker: str
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """A wait is over, or a look is due."""
+
+    step: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The worker that ran the step is dead."""
+
+    step: int
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expired:
+    """Time passed: nobody approved in time, or an amendment lapsed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """A person confirms a manual gate, or asks to look again now."""
+
+    person: str
+    evidence: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Retried:
+    """A person asks to try the failed step again."""
+
+    person: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A person asks to skip the current step or end its wait early."""
+
+    person: str
+    reason: str
+    nonce: str
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    """A person withdraws a request of which nothing was done yet."""
+
+    person: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class RolledBack:
+    """A person asks to put everything back."""
+
+    person: str
+    reason: str
+
+
+Happening = (
+    Opened
+    | Voted
+    | Ticked
+    | PlanChanged
+    | Began
+    | Ended
+    | Due
+    | Lost
+    | Expired
+    | Advanced
+    | Retried
+    | Skipped
+    | Cancelled
+    | RolledBack
+)

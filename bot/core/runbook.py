@@ -1,0 +1,282 @@
+"""The model of a runbook: what each line may say. Reading files with their line numbers is `bot.core.runbook_file`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from bot.core import duration
+
+
+class Model(BaseModel):
+    """Runbook data: unknown keys are mistakes, values never change."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True, hide_input_in_errors=True)
+
+
+class Skip(StrEnum):
+    """Who may skip a step: anyone who may advance, a second person, or nobody."""
+
+    FREE = "free"
+    SECOND_PERSON = "second-person"
+    NEVER = "never"
+
+
+class Kind(StrEnum):
+    """What a step does; also the key that introduces it in YAML."""
+
+    DO = "do"
+    CHECK = "check"
+    WAIT = "wait"
+    QUIET = "quiet"
+    ASK = "ask"
+
+
+class Section(StrEnum):
+    """The rotation proper, and what follows promotion."""
+
+    STEPS = "steps"
+    RETIRE = "retire"
+
+
+Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", max_length=120)]
+"""`adapter.operation`, `adapter.probe`, `adapter.sensor` or `adapter.fact`."""
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+Span = Annotated[str, Field(min_length=1, max_length=400)]
+"""A duration (`15m`) or an expression that gives one (`${{ inputs.token_life + inputs.jwks_cache }}`)."""
+
+Arguments = dict[str, Any]
+
+
+class Expect(Model):
+    """What a measured ratio must be. `above` is demanded at the end, below `hold_below` it stops at once."""
+
+    above: float | None = None
+    hold_below: float | None = None
+    over: Span | None = None
+
+    @field_validator("above", "hold_below", mode="before")
+    @classmethod
+    def _ratio(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.strip().endswith("%"):
+            try:
+                return float(value.strip()[:-1]) / 100
+            except ValueError as error:
+                raise ValueError("write a percentage such as 99.9%") from error
+        return value
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Expect:
+        for bound in (self.above, self.hold_below):
+            if bound is not None and not 0 <= bound <= 1:
+                raise ValueError("a ratio lies between 0% and 100%")
+        if self.above is not None and self.hold_below is not None and self.hold_below > self.above:
+            raise ValueError("hold_below must not be greater than above")
+        return self
+
+
+class Condition(Model):
+    """A probe that must pass: `until: {check: jwks.key_served}`."""
+
+    check: Word
+    with_: Arguments = Field(default_factory=dict, alias="with")
+    expect: Expect | None = None
+
+
+class Watch(Condition):
+    """A probe that must keep passing for a while after an operation, which is undone if it does not."""
+
+    for_: Span = Field(alias="for")
+    every: Span = "30s"
+
+
+class StepBase(Model):
+    """What every step may say."""
+
+    id: Name
+    title: str = Field(default="", max_length=150)
+    with_: Arguments = Field(default_factory=dict, alias="with")
+    skip: Skip | None = None
+    timeout: Span = "60s"
+    tries: int = Field(default=6, ge=1, le=100)
+    """Failures in a row that are retried with backoff before people are asked."""
+    each: str | list[str] | None = None
+    """Fan out: run once per element, with `${{ each }}` naming it."""
+    at_once: int = Field(default=8, ge=1, le=64)
+
+
+class DoStep(StepBase):
+    """Do an operation; with `watch`, a brownout: undone when the watched probe fails."""
+
+    do: Word
+    watch: Watch | None = None
+
+
+class CheckStep(StepBase):
+    """A probe must pass, tried `every` so often for at most `within`."""
+
+    check: Word
+    expect: Expect | None = None
+    every: Span = "30s"
+    within: Span = "15m"
+
+
+class WaitStep(StepBase):
+    """Let time pass; with `until`, the wait is over when the time has passed and the condition holds."""
+
+    wait: Span
+    until: Condition | None = None
+    every: Span = "30s"
+    within: Span = "1h"
+    """How long after the wait the condition may still fail before people are asked."""
+
+
+class QuietStep(StepBase):
+    """Every sensor has to say that the old credential was not used `for` so long, watched `at_least` so long."""
+
+    quiet: list[Word] = Field(min_length=1)
+    for_: Span = Field(alias="for")
+    at_least: Span = "0s"
+    every: Span = "5m"
+    within: Span = "7d"
+
+    @field_validator("quiet", mode="before")
+    @classmethod
+    def _several(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class AskStep(StepBase):
+    """A person confirms something that no probe can see."""
+
+    ask: str = Field(min_length=3, max_length=500)
+
+
+Step = DoStep | CheckStep | WaitStep | QuietStep | AskStep
+
+KINDS: dict[Kind, type[StepBase]] = {
+    Kind.DO: DoStep,
+    Kind.CHECK: CheckStep,
+    Kind.WAIT: WaitStep,
+    Kind.QUIET: QuietStep,
+    Kind.ASK: AskStep,
+}
+
+
+def kind_of(step: StepBase) -> Kind:
+    """The kind of a parsed step."""
+    return next(kind for kind, model in KINDS.items() if isinstance(step, model))
+
+
+def words_of(step: StepBase) -> tuple[tuple[Kind, str], ...]:
+    """Every adapter word the step calls, with the kind of thing the word must name (DO, CHECK or QUIET)."""
+    found: list[tuple[Kind, str]] = []
+    if isinstance(step, DoStep):
+        found.append((Kind.DO, step.do))
+        if step.watch:
+            found.append((Kind.CHECK, step.watch.check))
+    elif isinstance(step, CheckStep):
+        found.append((Kind.CHECK, step.check))
+    elif isinstance(step, WaitStep) and step.until:
+        found.append((Kind.CHECK, step.until.check))
+    elif isinstance(step, QuietStep):
+        found.extend((Kind.QUIET, word) for word in step.quiet)
+    return tuple(found)
+
+
+def default_skip(kind: Kind) -> Skip:
+    """An effect is never skipped; proof and waiting only by a second person."""
+    return Skip.NEVER if kind is Kind.DO else Skip.SECOND_PERSON
+
+
+class Input(Model):
+    """One input of a runbook."""
+
+    type: Literal["text", "name", "url", "duration", "list", "reference", "number"] = "text"
+    default: Any = None
+    help: str = ""
+
+    @model_validator(mode="after")
+    def _default_fits(self) -> Input:
+        if self.type == "duration" and self.default is not None:
+            duration.parse(str(self.default))
+        return self
+
+
+class FactSource(Model):
+    """A value read from a live system when planning, with the bounds in which the plan stays valid."""
+
+    read: Word
+    with_: Arguments = Field(default_factory=dict, alias="with")
+    type: Literal["text", "duration", "number"] = "text"
+    bound: Literal["same", "at_most", "any"] = "same"
+    at_most: Span | None = None
+
+    @model_validator(mode="after")
+    def _bound_given(self) -> FactSource:
+        if (self.bound == "at_most") != (self.at_most is not None):
+            raise ValueError("give at_most together with bound: at_most")
+        return self
+
+
+class Emergency(Model):
+    """What a revocation does: ids of the steps above or steps of its own, and the order the runbook prefers."""
+
+    order: Literal["replace-first", "contain-first"]
+    steps: list[Any] = Field(min_length=1)
+
+
+class Trouble(Model):
+    """A branch of the runbook's troubleshooting: a button on the card of a step that failed."""
+
+    id: Name
+    when: str = Field(max_length=200)
+    check: Word | None = None
+    do: Word | None = None
+    with_: Arguments = Field(default_factory=dict, alias="with")
+    each: str | list[str] | None = None
+    advice: str = Field(default="", max_length=500)
+
+
+BOXES = ("access", "incidents", "rollback-plan", "notified", "dashboard", "contacts")
+"""The pre-rotation checklist of the token rotation runbook."""
+
+
+class Runbook(Model):
+    """The procedure for a kind of credential."""
+
+    runbook: Name
+    summary: str = Field(min_length=10, max_length=300)
+    source: str = ""
+    author: str = ""
+    reviewed_by: str = ""
+    inputs: dict[str, Input] = Field(default_factory=dict)
+    facts: dict[str, FactSource] = Field(default_factory=dict)
+    rollback_within: Span
+    before: list[str] = Field(default_factory=lambda: list(BOXES))
+    with_: Arguments = Field(default_factory=dict, alias="with")
+    """Arguments for every word that takes them; a step's own `with` comes on top."""
+    overlap: Literal["both-valid", "verify-only"] = "both-valid"
+    """Whether the old version counts against `max_valid` while it is being retired."""
+    replaced: dict[str, str] = Field(default_factory=dict)
+    """Names for the record: `old` and `new` id as expressions, such as `${{ steps.publish.kid }}`."""
+    steps: list[Step] = Field(min_length=1)
+    retire: list[Step] = Field(default_factory=list)
+    retire_within: Span = "14d"
+    emergency: Emergency | None = None
+    trouble: list[Trouble] = Field(default_factory=list)
+
+    @field_validator("before")
+    @classmethod
+    def _boxes(cls, value: list[str]) -> list[str]:
+        for box in value:
+            if box not in BOXES:
+                raise ValueError(f"{box!r} is not a box of the checklist; choose from {', '.join(BOXES)}")
+        return value
+
+    def sections(self) -> list[tuple[Section, StepBase]]:
+        """All steps in the order in which they run."""
+        return [(Section.STEPS, step) for step in self.steps] + [(Section.RETIRE, step) for step in self.retire]
