@@ -350,7 +350,14 @@ def _named(term: _Term) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {bool: "a yes or no", str: "a text", list: "a list", tuple: "a list", dict: "a mapping", type(None): "empty"}
+    names = {
+        bool: "a yes or no",
+        str: "a text",
+        list: "a list",
+        tuple: "a list",
+        dict: "a mapping",
+        type(None): "empty",
+    }
     return names.get(type(value), "a number" if isinstance(value, int | float) else "something else")
 
 
