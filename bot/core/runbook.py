@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import math
+import re
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from bot.core import duration
+from bot.core.errors import Refused
+from bot.core.secret import SecretReference
 
 
 class Model(BaseModel):
@@ -45,6 +51,9 @@ Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", max_l
 """`adapter.operation`, `adapter.probe`, `adapter.sensor` or `adapter.fact`."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
+Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
+"""The name of an input or a fact: underscores, no dashes, so that expressions read well."""
+
 Span = Annotated[str, Field(min_length=1, max_length=400)]
 """A duration (`15m`) or an expression that gives one (`${{ inputs.token_life + inputs.jwks_cache }}`)."""
 
@@ -201,9 +210,82 @@ class Input(Model):
 
     @model_validator(mode="after")
     def _default_fits(self) -> Input:
-        if self.type == "duration" and self.default is not None:
-            duration.parse(str(self.default))
+        if self.default is not None:
+            self.check(self.default)
         return self
+
+    @property
+    def required(self) -> bool:
+        """Whether a credential has to give it."""
+        return self.default is None
+
+    def check(self, value: Any) -> None:
+        """Raises `ValueError`, without the value, when it does not fit the type."""
+        wrong = _SHAPES[self.type](value)
+        if wrong:
+            raise ValueError(wrong)
+
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}")
+
+
+def _text(value: Any) -> str:
+    fits = isinstance(value, str) and 0 < len(value) <= 500 and value.isprintable() and "${{" not in value
+    return "" if fits else "write a line of text of at most 500 characters, without ${{ }}"
+
+
+def _name(value: Any) -> str:
+    fits = isinstance(value, str) and _NAME.fullmatch(value)
+    return "" if fits else "write a name of letters, digits, dots, dashes and underscores"
+
+
+def _url(value: Any) -> str:
+    wrong = "write an absolute http or https address without user, query or fragment"
+    if _text(value) or "@" in value or " " in value:
+        return wrong
+    try:
+        parts = urlsplit(value)
+        fits = parts.scheme in ("http", "https") and parts.hostname and not parts.query and not parts.fragment
+        return "" if fits and (parts.port is None or parts.port > 0) else wrong
+    except ValueError:
+        return wrong
+
+
+def _duration(value: Any) -> str:
+    try:
+        duration.parse(value if isinstance(value, str) else "")
+    except ValueError:
+        return "write a duration such as 15m, 24h or 90d (with its unit)"
+    return ""
+
+
+def _list(value: Any) -> str:
+    fits = isinstance(value, list) and 0 < len(value) <= 1000 and not any(_text(item) for item in value)
+    return "" if fits and len(set(value)) == len(value) else "write a list of texts, each once, such as [gw1, gw2]"
+
+
+def _reference(value: Any) -> str:
+    try:
+        SecretReference.parse(value if isinstance(value, str) else "")
+    except Refused:
+        return "write where the secret lives, store:path, such as secret_files:checkout/api-key; never the secret"
+    return ""
+
+
+def _number(value: Any) -> str:
+    fits = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return "" if fits else "write a number"
+
+
+_SHAPES = {
+    "text": _text,
+    "name": _name,
+    "url": _url,
+    "duration": _duration,
+    "list": _list,
+    "reference": _reference,
+    "number": _number,
+}
 
 
 class FactSource(Model):
@@ -214,6 +296,8 @@ class FactSource(Model):
     type: Literal["text", "duration", "number"] = "text"
     bound: Literal["same", "at_most", "any"] = "same"
     at_most: Span | None = None
+    until: Name | None = None
+    """The step whose success ends the comparison, because the rotation itself changes the fact there."""
 
     @model_validator(mode="after")
     def _bound_given(self) -> FactSource:
@@ -226,11 +310,14 @@ class Emergency(Model):
     """What a revocation does: ids of the steps above or steps of its own, and the order the runbook prefers."""
 
     order: Literal["replace-first", "contain-first"]
-    steps: list[Any] = Field(min_length=1)
+    steps: list[Name | Step] = Field(min_length=1)
 
 
 class Trouble(Model):
-    """A branch of the runbook's troubleshooting: a button on the card of a step that failed."""
+    """A branch of the runbook's troubleshooting: a button on the card of a step that failed.
+
+    With both `check` and `do`, the operation is done only where the check does not pass, per element of `each`.
+    """
 
     id: Name
     when: str = Field(max_length=200)
@@ -239,6 +326,12 @@ class Trouble(Model):
     with_: Arguments = Field(default_factory=dict, alias="with")
     each: str | list[str] | None = None
     advice: str = Field(default="", max_length=500)
+
+    @model_validator(mode="after")
+    def _helps(self) -> Trouble:
+        if not (self.check or self.do or self.advice):
+            raise ValueError("say what helps: check, do or advice")
+        return self
 
 
 BOXES = ("access", "incidents", "rollback-plan", "notified", "dashboard", "contacts")
@@ -253,15 +346,15 @@ class Runbook(Model):
     source: str = ""
     author: str = ""
     reviewed_by: str = ""
-    inputs: dict[str, Input] = Field(default_factory=dict)
-    facts: dict[str, FactSource] = Field(default_factory=dict)
+    inputs: dict[Label, Input] = Field(default_factory=dict)
+    facts: dict[Label, FactSource] = Field(default_factory=dict)
     rollback_within: Span
     before: list[str] = Field(default_factory=lambda: list(BOXES))
     with_: Arguments = Field(default_factory=dict, alias="with")
     """Arguments for every word that takes them; a step's own `with` comes on top."""
     overlap: Literal["both-valid", "verify-only"] = "both-valid"
     """Whether the old version counts against `max_valid` while it is being retired."""
-    replaced: dict[str, str] = Field(default_factory=dict)
+    replaced: dict[Literal["old", "new"], str] = Field(default_factory=dict)
     """Names for the record: `old` and `new` id as expressions, such as `${{ steps.publish.kid }}`."""
     steps: list[Step] = Field(min_length=1)
     retire: list[Step] = Field(default_factory=list)
@@ -277,6 +370,32 @@ class Runbook(Model):
                 raise ValueError(f"{box!r} is not a box of the checklist; choose from {', '.join(BOXES)}")
         return value
 
-    def sections(self) -> list[tuple[Section, StepBase]]:
+    def sections(self) -> Sequence[tuple[Section, StepBase]]:
         """All steps in the order in which they run."""
         return [(Section.STEPS, step) for step in self.steps] + [(Section.RETIRE, step) for step in self.retire]
+
+    def step(self, step_id: str) -> StepBase | None:
+        """The step with this id, also one of the emergency's own."""
+        own = [step for step in (self.emergency.steps if self.emergency else []) if isinstance(step, StepBase)]
+        return next((step for step in (*self.steps, *self.retire, *own) if step.id == step_id), None)
+
+
+def arguments(
+    shared: Mapping[str, Any], own: Mapping[str, Any], params: Collection[str], expect: Expect | None = None
+) -> dict[str, Any]:
+    """What a word is called with: the runbook's shared arguments that it takes, and the line's own on top.
+
+    `own` is the `with` of the step for its `do`, `check` or sensors, and the `with` of the `until` or `watch` itself
+    for their probes. The line's own arguments are kept even if the word does not take them, so that it refuses them; where
+    one `with` serves several words (sensors of a quiet step, a trouble's check and do), pass what `taken` leaves of it.
+    `expect.over` becomes the probe's parameter `over`.
+    """
+    found = {name: value for name, value in shared.items() if name in params} | dict(own)
+    if expect is not None and expect.over is not None and "over" in params:
+        found.setdefault("over", expect.over)
+    return found
+
+
+def taken(own: Mapping[str, Any], params: Collection[str]) -> dict[str, Any]:
+    """The part of a `with` that a word takes."""
+    return {name: value for name, value in own.items() if name in params}

@@ -1,4 +1,4 @@
-"""Expressions in runbooks: `${{ }}` looks values up in a closed set of scopes and adds durations; it never runs code."""
+"""Expressions in runbooks: `${{ }}` looks values up in a closed set of scopes and adds durations; no code runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from bot.core import duration
 from bot.core.errors import Permanent
 
 Scope = Mapping[str, Any]
-"""`{"inputs": {...}, "facts": {...}, "steps": {id: outputs}, "credential": {...}, "rotation": {"id": ...}, "each": ...}`"""
+"""`{"inputs": {}, "facts": {}, "steps": {id: outputs}, "credential": {}, "rotation": {"id": ""}, "each": value}`"""
 
 SHAPES: Mapping[str, tuple[int, str]] = {
     "inputs": (2, "inputs.<name>"),
@@ -78,7 +78,7 @@ _Term = Reference | timedelta | _Sum | _Pick
 
 
 def evaluate(value: Any, scope: Scope) -> Any:
-    """Replace every expression in a JSON value. A string that is exactly one expression keeps the type of what it finds.
+    """Replace every expression in a JSON value. A string that is one expression keeps the type of what it finds.
 
     Sums are durations and come back as text that `duration.parse` reads (`1h 15m`). Raises `TemplateError`.
     """
@@ -282,7 +282,7 @@ class _Parser:
     def _wrong(self, what: str) -> TemplateError:
         return TemplateError(
             f"the expression {_short(self.text.strip())!r} {what}",
-            "expressions look values up (${{ inputs.name }}) and add durations (${{ inputs.cache + 1h }}), nothing else",
+            "expressions look values up (${{ inputs.name }}) and add durations (${{ inputs.x + 1h }}), nothing else",
         )
 
 
