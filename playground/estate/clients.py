@@ -16,7 +16,7 @@ from playground.estate.clock import VirtualClock
 from playground.estate.faults import Faults
 from playground.estate.secret_files import SecretFile, current_version, read_current
 from playground.estate.server import Reply, Request, Route
-from playground.estate.service import Service
+from playground.estate.service import Service, open_http
 from playground.estate.tally import KeyTally, Window
 
 SWITCHES = {"stale_reader": "", "paused": False}
@@ -99,7 +99,7 @@ class Clients(Service):
         self._window = Window(self.clock)
         self._by_kid, self._by_api_key = KeyTally(self.clock), KeyTally(self.clock)
         self._halt = threading.Event()
-        self._http = httpx.Client(timeout=5, trust_env=False, limits=httpx.Limits(max_keepalive_connections=16))
+        self._http = open_http()
         self._threads = [
             threading.Thread(target=self._work, args=(index,), name=f"clients:{index}", daemon=True)
             for index in range(min(self._workers, self._count))

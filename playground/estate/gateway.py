@@ -17,7 +17,7 @@ from playground.estate.faults import Faults
 from playground.estate.identity import AUDIENCE, ISSUER, MARKER
 from playground.estate.jwks_cache import JwksCache
 from playground.estate.server import Problem, Reply, Request, Route
-from playground.estate.service import Admission, Service
+from playground.estate.service import Admission, Service, open_http
 from playground.estate.tally import KeyTally, Window
 
 SWITCHES = {"lagging": False, "slow_cache": 1.0, "ignores_removal": False, "reject_admin": False}
@@ -70,7 +70,7 @@ class Gateway(Service):
         self._marker: str | None = None
 
     def prepare(self) -> None:
-        self._http = httpx.Client(timeout=5, trust_env=False)
+        self._http = open_http()
         self._halt = threading.Event()
         self._restarting = threading.Event()
         self._restart_lock = threading.Lock()

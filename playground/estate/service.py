@@ -2,11 +2,14 @@
 
 import hmac
 import secrets
+import ssl
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
+
+import httpx
 
 from playground.estate.clock import VirtualClock
 from playground.estate.faults import Faults
@@ -98,6 +101,12 @@ class Service(ABC):
     def _heal(self, _: Request) -> Reply:
         self.faults.clear()
         return Reply(200, self.faults.describe())
+
+
+def open_http() -> httpx.Client:
+    """A client for loopback. It trusts no authority: loading the usual ones takes longer than starting the estate."""
+    limits = httpx.Limits(max_keepalive_connections=16)
+    return httpx.Client(timeout=5, trust_env=False, limits=limits, verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
 
 
 class Admission:

@@ -10,6 +10,8 @@ import pytest
 from playground.estate import Estate
 from playground.estate.secret_files import current_version, point, read_current, write_version
 
+WEB = httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
+
 Until = Callable[..., None]
 
 
@@ -18,14 +20,14 @@ def test_logins_flow_without_failures(until: Until) -> None:
         assert estate.clients is not None
         stats = estate.clients.stats
         until(lambda: stats()["logins_total"] >= 100)
-        seen = httpx.get(f"{estate.clients.address}/stats").json()
+        seen = WEB.get(f"{estate.clients.address}/stats").json()
         assert seen["failures_total"] == seen["unauthorized_total"] == seen["token_failures_total"] == 0
         assert 20 < seen["logins_per_second"] < 70
         assert set(seen["by_kid"]) == {estate.signing_kid()}
         assert set(seen["by_api_key"]) == {key["id"] for key in estate.identity.api_keys.all()}
         assert seen["counting_since"] < seen["by_kid"][estate.signing_kid()] <= estate.clock.now()
         assert sorted(seen["clients"]) == [f"{name}-{n}" for name in ("billing", "reports", "scanner") for n in (1, 2)]
-        strip = httpx.get(f"{estate.clients.address}/strip").json()
+        strip = WEB.get(f"{estate.clients.address}/strip").json()
         assert [gateway["kids"] for gateway in strip["gateways"]] == [[estate.signing_kid()]] * 3
         assert (strip["signing_kid"], strip["clock"]["rate"]) == (estate.signing_kid(), 1440)
 

@@ -9,6 +9,8 @@ import pytest
 from playground.estate import Estate
 from playground.estate.faults import Faults
 
+WEB = httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
+
 
 def rotate(admin: httpx.Client, marker: str = "m") -> httpx.Response:
     return admin.post("/keys/rotate", json={"marker": marker})
@@ -114,7 +116,7 @@ def test_faults_over_http(still: Estate) -> None:
 def test_faults_over_http_are_off_unless_asked_for() -> None:
     with Estate.start(rate=1, gateways=1, clients=0, expose_faults=False) as estate:
         for service in estate.services:
-            assert httpx.get(f"{service.address}/faults").status_code == 404
+            assert WEB.get(f"{service.address}/faults").status_code == 404
 
 
 def test_each_call_takes_one_fault() -> None:

@@ -13,18 +13,20 @@ from joserfc.jwk import ECKey, OctKey
 from playground.estate import Estate
 from playground.estate.identity import AUDIENCE, ISSUER
 
+WEB = httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
+
 Until = Callable[..., None]
 
 
 def canary(estate: Estate, admin: httpx.Client, kid: str, gateway: str) -> tuple[int, str]:
     token = admin.post(f"/keys/{kid}/canary", json={"audience": f"canary:{gateway}"}).json()["token"]
-    answer = httpx.get(f"{estate.gateway(gateway).address}/canary", headers={"Authorization": f"Bearer {token}"})
+    answer = WEB.get(f"{estate.gateway(gateway).address}/canary", headers={"Authorization": f"Bearer {token}"})
     return answer.status_code, answer.json().get("error", "")
 
 
 def manage(estate: Estate, gateway: str, word: str, **headers: str) -> httpx.Response:
     sent = {"Authorization": f"Bearer {estate.admin_token}", **headers}
-    return httpx.post(f"{estate.gateway(gateway).address}/admin/{word}", headers=sent)
+    return WEB.post(f"{estate.gateway(gateway).address}/admin/{word}", headers=sent)
 
 
 def replace_key(estate: Estate, admin: httpx.Client) -> tuple[str, str]:
@@ -101,10 +103,10 @@ def test_a_restart_happens_once_per_marker_and_forgets(still: Estate, admin: htt
     before = gateway.stats()["boot_id"]
     first = manage(still, "gateway-1", "restart", **{"Idempotency-Key": "R-3.restart"})
     assert (first.status_code, first.json()["boot_id"]) == (202, before)
-    away = httpx.get(f"{gateway.address}/healthz")
+    away = WEB.get(f"{gateway.address}/healthz")
     assert (away.status_code, away.headers["Retry-After"]) == (503, "60")
-    until(lambda: httpx.get(f"{gateway.address}/healthz").status_code == 200)
-    after = httpx.get(f"{gateway.address}/stats").json()
+    until(lambda: WEB.get(f"{gateway.address}/healthz").status_code == 200)
+    after = WEB.get(f"{gateway.address}/stats").json()
     assert after["boot_id"] != before
     assert after["last_restart_marker"] == "R-3.restart"
     assert new in after["kids"]
@@ -116,25 +118,25 @@ def test_a_restart_happens_once_per_marker_and_forgets(still: Estate, admin: htt
 def test_admin_calls_need_the_admin_token(still: Estate) -> None:
     for word in ("restart", "refresh"):
         url = f"{still.gateways[0].address}/admin/{word}"
-        assert httpx.post(url).status_code == 401
-        assert httpx.post(url, headers={"Authorization": f"Bearer {still.viewer_token}"}).status_code == 403
+        assert WEB.post(url).status_code == 401
+        assert WEB.post(url, headers={"Authorization": f"Bearer {still.viewer_token}"}).status_code == 403
 
 
 def test_uses_are_counted_per_kid_and_canaries_apart(still: Estate, admin: httpx.Client) -> None:
     kid = still.signing_kid()
     key = admin.post("/api-keys", json={"client": "billing"}).json()
-    answer = httpx.post(
+    answer = WEB.post(
         f"{still.identity.address}/oauth2/token",
         data={"grant_type": "client_credentials"},
         auth=("billing", key["value"]),
     )
     sent = {"Authorization": f"Bearer {answer.json()['access_token']}"}
     address = still.gateways[0].address
-    assert httpx.get(f"{address}/api/v1/findings", headers=sent).status_code == 200
-    assert httpx.get(f"{address}/api/v1/findings/F-1", headers=sent).status_code == 200
-    assert httpx.get(f"{address}/canary", headers=sent).json()["error"] == "wrong_audience"
+    assert WEB.get(f"{address}/api/v1/findings", headers=sent).status_code == 200
+    assert WEB.get(f"{address}/api/v1/findings/F-1", headers=sent).status_code == 200
+    assert WEB.get(f"{address}/canary", headers=sent).json()["error"] == "wrong_audience"
     canary(still, admin, kid, "gateway-1")
-    stats = httpx.get(f"{address}/stats", params={"over": 60}).json()
+    stats = WEB.get(f"{address}/stats", params={"over": 60}).json()
     assert (stats["by_kid"][kid]["accepted"], stats["by_kid"][kid]["refused"]) == (2, 0)
     assert stats["by_kid"][kid]["last_seen"] == pytest.approx(still.clock.now(), abs=5)
     assert (stats["canaries"][kid]["accepted"], stats["canaries"][kid]["refused"]) == (1, 1)
@@ -181,7 +183,7 @@ def forge(estate: Estate, how: str) -> str | None:
 def test_what_is_forged_is_refused(still: Estate, how: str, reason: str) -> None:
     token = forge(still, how)
     headers = {"Authorization": f"Bearer {token}"} if token else {}
-    answer = httpx.get(f"{still.gateways[0].address}/api/v1/findings", headers=headers)
+    answer = WEB.get(f"{still.gateways[0].address}/api/v1/findings", headers=headers)
     assert (answer.status_code, answer.json()["error"]) == (401, reason)
     assert still.gateways[0].stats()["refused_by_reason"] == {reason: 1}
 
@@ -203,5 +205,5 @@ def test_without_any_keys_it_says_so_instead_of_refusing() -> None:
         estate.identity.stop()
         estate.gateways[0].restart()
         sent = {"Authorization": f"Bearer {token}"}
-        answer = httpx.get(f"{estate.gateways[0].address}/api/v1/findings", headers=sent)
+        answer = WEB.get(f"{estate.gateways[0].address}/api/v1/findings", headers=sent)
         assert (answer.status_code, answer.json()["error"]) == (503, "no_keys")

@@ -7,6 +7,8 @@ import pytest
 
 from playground.estate import Estate
 
+WEB = httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
+
 Until = Callable[..., None]
 
 
@@ -25,11 +27,11 @@ def accepted_everywhere(estate: Estate, kid: str) -> bool:
 
 def opens(estate: Estate, kid: str, name: str) -> bool:
     url = f"{estate.identity.address}/api/v1/admin/keys/{kid}/canary"
-    token = httpx.post(
+    token = WEB.post(
         url, json={"audience": f"canary:{name}"}, headers={"Authorization": f"Bearer {estate.admin_token}"}
     ).json()["token"]
     sent = {"Authorization": f"Bearer {token}"}
-    return httpx.get(f"{estate.gateway(name).address}/canary", headers=sent).status_code == 200
+    return WEB.get(f"{estate.gateway(name).address}/canary", headers=sent).status_code == 200
 
 
 def failures(estate: Estate) -> int:

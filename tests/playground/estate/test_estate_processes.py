@@ -13,6 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
+WEB = httpx.Client(trust_env=False, timeout=5, limits=httpx.Limits(max_keepalive_connections=0))
+
 Until = Callable[..., None]
 Spawn = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
 
@@ -48,19 +50,19 @@ def test_separate_processes_make_an_estate(tmp_path: Path, spawn: Spawn, until: 
     _, clients = spawn("clients", *common, "--identity", at["address"], "--gateways", addresses)
 
     def stats() -> dict[str, Any]:
-        return dict(httpx.get(f"{clients['address']}/stats").json())
+        return dict(WEB.get(f"{clients['address']}/stats").json())
 
     until(lambda: stats()["logins_total"] > 5)
-    kids = httpx.get(f"{at['address']}/.well-known/jwks.json").json()
+    kids = WEB.get(f"{at['address']}/.well-known/jwks.json").json()
     identity.send_signal(signal.SIGTERM)
     assert identity.wait(timeout=10) == 0
     port = at["address"].rpartition(":")[2]
     _, again = spawn("identity", *common, "--port", port)
     assert again["address"] == at["address"]
-    assert httpx.get(f"{at['address']}/.well-known/jwks.json").json() == kids
-    assert httpx.get(f"{at['address']}/faults").status_code == 200
+    assert WEB.get(f"{at['address']}/.well-known/jwks.json").json() == kids
+    assert WEB.get(f"{at['address']}/faults").status_code == 200
     token = (tmp_path / "admin-token").read_text()
-    listed = httpx.get(f"{at['address']}/api/v1/admin/keys", headers={"Authorization": f"Bearer {token}"})
+    listed = WEB.get(f"{at['address']}/api/v1/admin/keys", headers={"Authorization": f"Bearer {token}"})
     assert [key["state"] for key in listed.json()["keys"]] == ["current"]
 
 
@@ -68,8 +70,8 @@ def test_all_in_one_process(tmp_path: Path, spawn: Spawn, until: Until) -> None:
     process, ready = spawn("all", "--directory", str(tmp_path), "--gateways", "2", "--count", "3")
     assert ready["ready"] is True
     assert sorted(ready["gateways"]) == ["gateway-1", "gateway-2"]
-    until(lambda: httpx.get(f"{ready['clients']}/stats").json()["logins_total"] > 3)
+    until(lambda: WEB.get(f"{ready['clients']}/stats").json()["logins_total"] > 3)
     assert (tmp_path / "admin-token").read_text() not in json.dumps(ready)
-    assert httpx.get(f"{ready['identity']}/faults").status_code == 404
+    assert WEB.get(f"{ready['identity']}/faults").status_code == 404
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=10) == 0
