@@ -386,8 +386,8 @@ def arguments(
     """What a word is called with: the runbook's shared arguments that it takes, and the line's own on top.
 
     `own` is the `with` of the step for its `do`, `check` or sensors, and the `with` of the `until` or `watch` itself
-    for their probes. The line's own arguments are kept even if the word does not take them, so that it refuses them; where
-    one `with` serves several words (sensors of a quiet step, a trouble's check and do), pass what `taken` leaves of it.
+    for their probes. The line's own arguments are kept even if the word does not take them, so that it refuses them;
+    where one `with` serves several words (a quiet step's sensors, a trouble's check and do), pass what `taken` leaves.
     `expect.over` becomes the probe's parameter `over`.
     """
     found = {name: value for name, value in shared.items() if name in params} | dict(own)
