@@ -17,7 +17,7 @@ from playground.estate.faults import Faults
 from playground.estate.secret_files import SecretFile, current_version, read_current
 from playground.estate.server import Reply, Request, Route
 from playground.estate.service import Service, open_http
-from playground.estate.tally import KeyTally, Window
+from playground.estate.tally import KeyTally, Window, window_asked
 
 SWITCHES = {"stale_reader": "", "paused": False}
 RECENT = 3600.0
@@ -42,6 +42,7 @@ class _Client:
 
     def show(self) -> dict[str, Any]:
         return {
+            "application": self.directory.name,
             "secret_version": self.secret.version if self.secret else None,
             "api_key_id": self.secret.id if self.secret else None,
             "kid": self.kid or None,
@@ -116,21 +117,21 @@ class Clients(Service):
     def routes(self) -> Sequence[Route]:
         return [
             Route("GET", "/healthz", lambda _: Reply(200, {"status": "ok"})),
-            Route("GET", "/stats", lambda _: Reply(200, self.stats())),
+            Route("GET", "/stats", lambda request: Reply(200, self.stats(window_asked(request)))),
             Route("GET", "/strip", self._strip),
         ]
 
-    def stats(self) -> dict[str, Any]:
-        """What `GET /stats` answers. Times are virtual; `logins_per_second` is real, `logins_total` the good ones."""
-        good, bad = self._window.sums(RECENT)
+    def stats(self, over: float = RECENT) -> dict[str, Any]:
+        """What `GET /stats?over=seconds` answers. Times are virtual, but `logins_per_second` is real."""
+        good, bad = self._window.sums(over)
         kids, keys = self._by_kid.show(), self._by_api_key.show()
         with self._lock:
             return {
                 "logins_total": self._logins,
                 "logins_per_second": self._speed(),
                 "failures_total": self._failures,
-                "failures_recent": bad,
-                "recent": {"seconds": RECENT, "logins": good, "failures": bad},
+                "failures_recent": self._window.sums(RECENT)[1],
+                "window": {"seconds": over, "logins": good, "failures": bad},
                 "unauthorized_total": self._unauthorized,
                 "token_failures_total": self._token_failures,
                 "by_kid": {kid: _latest(entry) for kid, entry in kids.items()},

@@ -45,7 +45,7 @@ class Ground:
         for name in applications:
             folder = self.secrets_directory / name
             if current_version(folder) is None:
-                key, value = identity.api_keys.create(name, "seed", "api findings:read", None)
+                key, value = identity.api_keys.create(name, "seed", "read write", None)
                 write_version(folder, "v1", key["id"], value)
                 point(folder, "v1")
 

@@ -16,12 +16,14 @@ class Fault:
     Kinds: `drop` cuts the connection before any work, `lose` does the work and then cuts the connection, `status`
     answers `status` without doing the work, `throttle` answers 429 with Retry-After, `hang` gives no answer for
     `seconds` (None: until cleared) and then cuts, `garbage` answers 200 with a body that is no JSON and does no work.
+    The first `skip` calls that match are let pass.
     """
 
     kind: str
     path: str = "*"
     method: str = "*"
     times: int | None = 1
+    skip: int = 0
     status: int = 500
     retry_after: float = 30.0
     seconds: float | None = None
@@ -35,7 +37,7 @@ class Fault:
 
     def describe(self) -> dict[str, Any]:
         """As JSON."""
-        shown = ("kind", "path", "method", "times", "status", "retry_after", "seconds", "fired")
+        shown = ("kind", "path", "method", "times", "skip", "status", "retry_after", "seconds", "fired")
         return {name: getattr(self, name) for name in shown}
 
 
@@ -62,6 +64,9 @@ class Faults:
         with self._lock:
             for fault in self._faults:
                 if fault.matches(method, path):
+                    if fault.skip:
+                        fault.skip -= 1
+                        continue
                     fault.fired += 1
                     return fault
         return None
@@ -102,7 +107,7 @@ class Faults:
         if "switch" in body:
             self.turn(str(body["switch"]), body.get("value", True))
             return
-        known = {"kind": str, "path": str, "method": str, "times": int, "status": int}
+        known = {"kind": str, "path": str, "method": str, "times": int, "skip": int, "status": int}
         numbers = ("retry_after", "seconds")
         for name, value in body.items():
             expected = (int, float) if name in numbers else known.get(name)

@@ -18,7 +18,7 @@ from playground.estate.identity import AUDIENCE, ISSUER, MARKER
 from playground.estate.jwks_cache import JwksCache
 from playground.estate.server import Problem, Reply, Request, Route
 from playground.estate.service import Admission, Service, open_http
-from playground.estate.tally import KeyTally, Window
+from playground.estate.tally import KeyTally, Window, window_asked
 
 SWITCHES = {"lagging": False, "slow_cache": 1.0, "ignores_removal": False, "reject_admin": False}
 TOKEN_LIMIT = 8 * 1024
@@ -93,6 +93,7 @@ class Gateway(Service):
             Route("GET", "/canary", self._canary),
             Route("GET", "/api/v1/findings", self._findings),
             Route("GET", "/api/v1/findings/{id}", self._findings),
+            Route("GET", "/admin/whoami", self._whoami),
             Route("POST", "/admin/restart", self._restart),
             Route("POST", "/admin/refresh", self._refresh),
         ]
@@ -132,13 +133,7 @@ class Gateway(Service):
 
     def _stats(self, request: Request) -> Reply:
         self._present()
-        try:
-            over = float(request.query.get("over", "3600"))
-        except ValueError:
-            over = 0.0
-        if not 0 < over <= 86400:
-            raise Problem(422, "invalid_window", "over must be between 0 and 86400 seconds")
-        return Reply(200, self.stats(over))
+        return Reply(200, self.stats(window_asked(request)))
 
     def _findings(self, request: Request) -> Reply:
         boot = self._present()
@@ -146,12 +141,13 @@ class Gateway(Service):
         try:
             token, kid = self._token(request)
             claims = self._verify(boot, token, kid, AUDIENCE)
-            if "api" not in str(claims.get("scope", "")).split():
+            if "read" not in str(claims.get("scope", "")).split():
                 raise _Refused("insufficient_scope", 403)
         except _Refused as refused:
             boot.reasons[refused.reason] += 1
-            boot.window.count(False)
+            # A request without a token says nothing about the keys, and anybody can send one.
             if kid:
+                boot.window.count(False)
                 boot.keys.count(kid, False)
             raise self._problem(refused) from None
         boot.keys.count(kid, True)
@@ -211,14 +207,12 @@ class Gateway(Service):
         return claims
 
     def _problem(self, refused: _Refused) -> Problem:
-        headers = {"WWW-Authenticate": "Bearer"} if refused.status == 401 else {"Retry-After": "60"}
-        if refused.status == 403:
-            headers = {}
+        headers = {401: {"WWW-Authenticate": "Bearer"}, 503: {"Retry-After": "1"}}.get(refused.status)
         return Problem(refused.status, refused.reason, f"the token was refused: {refused.reason}", headers)
 
     def _present(self) -> _Boot:
         if self._restarting.is_set():
-            raise Problem(503, "restarting", "the gateway is restarting", {"Retry-After": "60"})
+            raise Problem(503, "restarting", "the gateway is restarting", {"Retry-After": "1"})
         return self._boot
 
     def _restart(self, request: Request) -> Reply:
@@ -250,11 +244,17 @@ class Gateway(Service):
         boot = self._present()
         wait = self._refreshed_at + REFRESH_EVERY - self.clock.now()
         if wait > 0:
-            raise Problem(429, "rate_limited", "the cache was refreshed just now", {"Retry-After": f"{wait:.3f}"})
+            raise Problem(
+                429, "rate_limited", "the cache was refreshed just now", {"Retry-After": f"{self.clock.real(wait):.3f}"}
+            )
         self._refreshed_at = self.clock.now()
         if not boot.cache.refresh():
-            raise Problem(503, "jwks_unavailable", "the key set could not be fetched", {"Retry-After": "60"})
+            raise Problem(503, "jwks_unavailable", "the key set could not be fetched", {"Retry-After": "1"})
         return Reply(200, {"kids": boot.cache.kids, "cache_age_seconds": boot.cache.age})
+
+    def _whoami(self, request: Request) -> Reply:
+        admin = self._admission.check(request, changes=False, refuse_all=self.faults.value("reject_admin"))
+        return Reply(200, {"role": "admin" if admin else "viewer"})
 
     def _admit(self, request: Request) -> None:
         self._admission.check(request, changes=True, refuse_all=self.faults.value("reject_admin"))

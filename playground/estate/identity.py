@@ -18,7 +18,7 @@ from playground.estate.service import Admission, Service
 
 ISSUER = "identity.playground"
 AUDIENCE = "findings-api"
-SCOPES = frozenset({"api", "findings:read"})
+SCOPES = frozenset({"read", "write"})
 SWITCHES = {"key_store_down": False, "database_down": False, "reject_admin": False, "promote_fails": False}
 
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
@@ -76,7 +76,7 @@ class Identity(Service):
             Route("GET", "/api/v1/admin/settings", self._settings),
             Route("GET", KEYS, lambda _: Reply(200, {"keys": self.keys.all()})),
             Route("POST", f"{KEYS}/rotate", self._rotate),
-            Route("POST", f"{KEYS}/bootstrap", lambda _: Reply(201, self.keys.bootstrap())),
+            Route("POST", f"{KEYS}/bootstrap", self._bootstrap),
             Route("GET", f"{KEYS}/{{kid}}", lambda request: Reply(200, self.keys.get(request.parts["kid"]))),
             Route("DELETE", f"{KEYS}/{{kid}}", self._delete_key),
             Route("POST", f"{KEYS}/{{kid}}/promote", self._promote),
@@ -121,8 +121,8 @@ class Identity(Service):
         if form.get("grant_type") != "client_credentials":
             raise Problem(422, "unsupported_grant_type", "only client_credentials is supported")
         key = self.api_keys.admit(*_basic(request))
-        granted = set(key["scope"].split())
-        asked = set(form.get("scope", "").split()) or granted
+        granted = _scopes(key["scope"])
+        asked = _scopes(form.get("scope", "")) or granted
         if not asked <= granted:
             raise Problem(403, "invalid_scope", "the API key does not carry this scope")
         scope = " ".join(sorted(asked))
@@ -153,6 +153,10 @@ class Identity(Service):
         key, new = self.keys.rotate(_marker(request.json()))
         return Reply(201 if new else 200, key)
 
+    def _bootstrap(self, request: Request) -> Reply:
+        key, new = self.keys.bootstrap(_marker(request.json()))
+        return Reply(201 if new else 200, key)
+
     def _promote(self, request: Request) -> Reply:
         if self.faults.value("promote_fails"):
             raise Problem(500, "internal", "the key could not be promoted")
@@ -175,14 +179,14 @@ class Identity(Service):
 
     def _create_api_key(self, request: Request) -> Reply:
         body = request.json()
-        client, scope, life = body.get("client"), body.get("scope", "api findings:read"), body.get("expires_in")
+        client, scope, life = body.get("client"), body.get("scope", "read"), body.get("expires_in")
         if not isinstance(client, str) or not NAME.fullmatch(client):
             raise Problem(422, "invalid_client_name", "client must be a short name of a-z, 0-9 and -")
-        if not isinstance(scope, str) or not scope.split() or not set(scope.split()) <= SCOPES:
-            raise Problem(422, "invalid_scope", f"scope may hold {' '.join(sorted(SCOPES))}")
+        if not isinstance(scope, str) or not _scopes(scope) or not _scopes(scope) <= SCOPES:
+            raise Problem(422, "invalid_scope", "scope may hold read and write")
         if life is not None and (isinstance(life, bool) or not isinstance(life, int | float) or not 0 < life < 4e9):
             raise Problem(422, "invalid_expiry", "expires_in must be a positive number of seconds")
-        key, value = self.api_keys.create(client, _marker(body), scope, life)
+        key, value = self.api_keys.create(client, _marker(body), " ".join(sorted(_scopes(scope))), life)
         return Reply(201, {**key, "value": value}, {"Cache-Control": "no-store"})
 
     def _delete_api_key(self, request: Request) -> Reply:
@@ -198,6 +202,10 @@ def _marker(body: dict[str, Any]) -> str | None:
     if marker is not None and (not isinstance(marker, str) or not MARKER.fullmatch(marker)):
         raise Problem(422, "invalid_marker", "a marker is up to 128 letters, digits and . _ : / # -")
     return marker
+
+
+def _scopes(text: str) -> set[str]:
+    return set(text.replace(",", " ").split())
 
 
 def _basic(request: Request) -> tuple[str, str]:

@@ -86,12 +86,15 @@ class SigningKeys:
                     return _show(known[0]), False
             return self._create("next", marker), True
 
-    def bootstrap(self) -> dict[str, Any]:
-        """The first key, current at once; 409 when any enabled key exists."""
+    def bootstrap(self, marker: str | None = None) -> tuple[dict[str, Any], bool]:
+        """The first key, current at once; 409 when any enabled key exists that this marker did not make."""
         with self._lock:
+            known = self._query("SELECT * FROM signing_keys WHERE marker = ? AND state != 'disabled'", marker)
+            if known:
+                return _show(known[0]), False
             if self._query("SELECT 1 FROM signing_keys WHERE state != 'disabled'"):
                 raise Problem(409, "keys_exist", "an enabled key exists; rotate instead")
-            return self._create("current", None)
+            return self._create("current", marker), True
 
     def promote(self, kid: str) -> dict[str, Any]:
         """Make a key the one that signs; the one before becomes previous. Quiet when it signs already."""

@@ -5,6 +5,7 @@ from collections import deque
 from typing import Any
 
 from playground.estate.clock import VirtualClock
+from playground.estate.server import Problem, Request
 
 BUCKET = 15.0
 KEPT = 24 * 3600.0
@@ -36,6 +37,17 @@ class Window:
         with self._lock:
             recent = [bucket for bucket in self._buckets if bucket[0] > since]
         return int(sum(bucket[1] for bucket in recent)), int(sum(bucket[2] for bucket in recent))
+
+
+def window_asked(request: Request) -> float:
+    """The window that a caller of `/stats?over=seconds` asks for, an hour if it does not say."""
+    try:
+        over = float(request.query.get("over", "3600"))
+    except ValueError:
+        over = 0.0
+    if not 0 < over <= KEPT:
+        raise Problem(422, "invalid_window", f"over must be between 0 and {KEPT:g} seconds")
+    return over
 
 
 class KeyTally:

@@ -23,6 +23,8 @@ def test_logins_flow_without_failures(until: Until) -> None:
         seen = WEB.get(f"{estate.clients.address}/stats").json()
         assert seen["failures_total"] == seen["unauthorized_total"] == seen["token_failures_total"] == 0
         assert 20 < seen["logins_per_second"] < 70
+        assert seen["window"]["logins"] >= WEB.get(f"{estate.clients.address}/stats?over=60").json()["window"]["logins"]
+        assert WEB.get(f"{estate.clients.address}/stats?over=nan").status_code == 422
         assert set(seen["by_kid"]) == {estate.signing_kid()}
         assert set(seen["by_api_key"]) == {key["id"] for key in estate.identity.api_keys.all()}
         assert seen["counting_since"] < seen["by_kid"][estate.signing_kid()] <= estate.clock.now()
@@ -40,7 +42,7 @@ def test_a_new_version_is_picked_up_and_a_straggler_is_seen(until: Until) -> Non
         old = {name: read_current(estate.secrets_directory / name) for name in ("billing", "reports")}
         new = {}
         for name in old:
-            key, value = estate.identity.api_keys.create(name, "m", "api findings:read", None)
+            key, value = estate.identity.api_keys.create(name, "m", "read write", None)
             write_version(estate.secrets_directory / name, "v2", key["id"], value)
             point(estate.secrets_directory / name, "v2")
             new[name] = key["id"]

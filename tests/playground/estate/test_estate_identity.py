@@ -94,7 +94,9 @@ def test_bootstrap_is_only_for_a_house_without_keys(still: Estate, admin: httpx.
     with still.identity._lock, still.identity._db:
         still.identity._db.execute("UPDATE signing_keys SET state = 'disabled'")
     assert login(still, "billing", billing(still)).json()["error"] == "no_signing_key"
-    assert admin.post("/keys/bootstrap").json()["state"] == "current"
+    first, again = (admin.post("/keys/bootstrap", json={"marker": "R-4"}) for _ in range(2))
+    assert (first.status_code, again.status_code, first.json()["state"]) == (201, 200, "current")
+    assert first.json()["kid"] == again.json()["kid"]
     assert login(still, "billing", billing(still)).status_code == 200
 
 
@@ -121,7 +123,7 @@ def test_the_key_store_can_be_out_of_reach(still: Estate, admin: httpx.Client) -
 
 
 def test_api_keys_show_their_value_once(still: Estate, admin: httpx.Client) -> None:
-    body = {"client": "billing", "marker": "R-2.create", "scope": "api", "expires_in": 3600}
+    body = {"client": "billing", "marker": "R-2.create", "scope": "read,write", "expires_in": 3600}
     first, second = (admin.post("/api-keys", json=body).json() for _ in range(2))
     assert first["id"] != second["id"], "creating is not idempotent"
     listed = admin.get("/api-keys", params={"client": "billing"}).json()["api_keys"]
@@ -154,8 +156,8 @@ def test_disabled_deleted_and_expired_api_keys_are_refused(
 
 
 def test_scopes_cannot_be_widened(still: Estate, admin: httpx.Client) -> None:
-    key = admin.post("/api-keys", json={"client": "billing", "scope": "findings:read"}).json()
-    assert login(still, "billing", key["value"], scope="api").status_code == 403
+    key = admin.post("/api-keys", json={"client": "billing", "scope": "write"}).json()
+    assert login(still, "billing", key["value"], scope="read").status_code == 403
     token = login(still, "billing", key["value"]).json()["access_token"]
     finding = WEB.get(f"{still.gateways[0].address}/api/v1/findings", headers={"Authorization": f"Bearer {token}"})
     assert (finding.status_code, finding.json()["error"]) == (403, "insufficient_scope")
