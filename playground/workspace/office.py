@@ -1,0 +1,219 @@
+"""What can be seen in the workspace, and what its admins do: look things up, change people, groups and channels."""
+
+from __future__ import annotations
+
+import copy
+
+from playground.workspace.acts import Acts, NotVisible, Place
+from playground.workspace.records import Delivery, Message, View
+from playground.workspace.seed import BOT_USER, TEAM_ID, User
+from playground.workspace.state import Conversation, State
+
+
+class Office:
+    """The reading room and the admin's desk. Everything that comes out of here is a copy."""
+
+    def __init__(self, state: State, acts: Acts) -> None:
+        self.state = state
+        self.acts = acts
+
+    # --- looking ---
+
+    def place(self, user: str, where: str) -> Conversation:
+        """A conversation by id or name; `@somebody` is the person's direct message with them."""
+        with self.state.lock:
+            if where.startswith("@"):
+                return self.state.direct(self.state.user(user).id, self.state.user(where).id)
+            return self.state.channel(where)
+
+    def find(self, user: str, where: Message | View | str) -> Place:
+        """A message or view: itself, a ts, a view id, `modal` or `home`. Raises NotVisible."""
+        with self.state.lock:
+            person = self.state.user(user)
+            if isinstance(where, Message):
+                return self.state.messages[where.channel][where.ts]
+            name = where.id if isinstance(where, View) else where
+            if name == "modal":
+                stack = self.state.stack(person.id)
+                if not stack:
+                    raise NotVisible(f"{person.name} has no modal open")
+                return stack[-1]
+            home = self.state.homes.get(person.id)
+            if home is not None and name in {"home", home.id}:
+                return home
+            if name in self.state.views:
+                return self.state.views[name]
+            if name == "home" or isinstance(where, View):
+                raise NotVisible(f"{person.name} does not have that view")
+            return self.state.find_message(name)
+
+    def messages(self, channel: str) -> list[Message]:
+        """What everybody sees in a channel, oldest first; of threads only what was broadcast."""
+        return [one for one in self._all(channel) if not one.thread_ts or one.thread_ts == one.ts or one.broadcast]
+
+    def thread(self, channel: str, ts: str) -> list[Message]:
+        """The replies under a message, oldest first."""
+        return [one for one in self._all(channel) if one.thread_ts == ts and one.ts != ts]
+
+    def direct_messages(self, user: str) -> list[Message]:
+        """What the app and a person have written to each other, oldest first."""
+        return self.messages(self.place(user, f"@{self.state.users[BOT_USER].name}").id)
+
+    def ephemerals(self, user: str, channel: str | None = None) -> list[Message]:
+        """What only this person was shown, oldest first."""
+        with self.state.lock:
+            wanted = self.state.user(user).id
+            where = None if channel is None else self.place(user, channel).id
+            return [
+                copy.deepcopy(one)
+                for kept in self.state.messages.values()
+                for one in kept.values()
+                if one.only_for == wanted and not one.deleted and where in {None, one.channel}
+            ]
+
+    def message(self, ts: str) -> Message:
+        """A message as it is now. Raises KeyError when it is gone."""
+        with self.state.lock:
+            return copy.deepcopy(self.state.find_message(ts))
+
+    def views(self, user: str) -> list[View]:
+        """A person's open modals, the top one last."""
+        with self.state.lock:
+            return copy.deepcopy(self.state.stack(self.state.user(user).id))
+
+    def view(self, user: str) -> View | None:
+        """A person's top modal."""
+        stack = self.views(user)
+        return stack[-1] if stack else None
+
+    def home(self, user: str) -> View | None:
+        """A person's Home tab of the app."""
+        with self.state.lock:
+            return copy.deepcopy(self.state.homes.get(self.state.user(user).id))
+
+    def notices(self, user: str) -> list[str]:
+        """The errors that Slack itself has shown to a person."""
+        with self.state.lock:
+            wanted = self.state.user(user).id
+            return [one.text for one in self.state.notices if one.user == wanted]
+
+    def _all(self, channel: str) -> list[Message]:
+        with self.state.lock:
+            where = self.state.channel(channel).id
+            kept = self.state.messages.get(where, {}).values()
+            return [copy.deepcopy(one) for one in kept if not one.deleted and not one.only_for]
+
+    def describe(self) -> str:
+        """The last things that happened, for a test that waited in vain."""
+        with self.state.lock:
+            lines = [f"call {one.method} -> {one.error or 'ok'}" for one in self.state.calls[-12:]]
+            for delivery in self.state.deliveries[-8:]:
+                fate = "acked" if delivery.acked else delivery.error or "under way"
+                lines.append(f"delivery {delivery.type} {delivery.label} -> {fate}")
+            lines += [f"notice to {one.user}: {one.text}" for one in self.state.notices[-5:]]
+            lines += [f"complaint: {one}" for one in self.state.complaints[-5:]]
+            for channel, kept in self.state.messages.items():
+                name = self.state.conversations[channel].name or channel
+                lines += [f"{name} {one.ts}: {one.text[:160]!r}" for one in list(kept.values())[-5:] if not one.deleted]
+        return "\n".join(lines)
+
+    # --- the admin's desk ---
+
+    def set_group(self, handle: str, members: list[str]) -> list[Delivery]:
+        """Change who is in a user group; the app hears of it."""
+        with self.state.changing():
+            group = self.state.group(handle)
+            before, after = list(group.users), [self.state.user(one).id for one in members]
+            group.users, group.updated = after, int(self.state.now())
+            added = [one for one in after if one not in before]
+            removed = [one for one in before if one not in after]
+            subteam = {
+                "id": group.id,
+                "team_id": TEAM_ID,
+                "handle": group.handle,
+                "name": group.name,
+                "is_usergroup": True,
+                "users": after,
+                "user_count": str(len(after)),
+                "date_update": group.updated,
+            }
+        sent = [
+            self.acts.event({"type": "subteam_updated", "subteam": subteam}),
+            self.acts.event(
+                {
+                    "type": "subteam_members_changed",
+                    "subteam_id": group.id,
+                    "team_id": TEAM_ID,
+                    "date_previous_update": 0,
+                    "date_update": group.updated,
+                    "added_users": added,
+                    "added_users_count": str(len(added)),
+                    "removed_users": removed,
+                    "removed_users_count": str(len(removed)),
+                }
+            ),
+        ]
+        return [one for one in sent if one is not None]
+
+    def add_user(self, user: User) -> User:
+        """Let somebody join the workspace."""
+        with self.state.changing():
+            self.state.users[user.id] = user
+        return user
+
+    def deactivate(self, user: str) -> None:
+        """Deactivate somebody: signed out at once, out of every user group."""
+        with self.state.changing():
+            person = self.state.user(user)
+            person.deleted = True
+            self.state.drop_views(person.id)
+        self.acts.event({"type": "user_change", "user": {"id": person.id, "deleted": True}})
+
+    def reactivate(self, user: str) -> None:
+        """Let somebody back in."""
+        with self.state.changing():
+            self.state.user(user).deleted = False
+
+    def join(self, user: str, channel: str) -> None:
+        """Bring somebody, or the app itself, into a channel."""
+        with self.state.changing() as version:
+            conversation, person = self.state.channel(channel), self.state.user(user)
+            if person.id not in conversation.members:
+                conversation.members.append(person.id)
+            conversation.rev = version
+        if BOT_USER in conversation.members:
+            self.acts.event({"type": "member_joined_channel", "user": person.id, "channel": conversation.id})
+
+    def leave(self, user: str, channel: str) -> None:
+        """Take somebody, or the app itself, out of a channel."""
+        with self.state.changing() as version:
+            conversation, person = self.state.channel(channel), self.state.user(user)
+            told = BOT_USER in conversation.members
+            conversation.members.remove(person.id)
+            conversation.rev = version
+        if told:
+            self.acts.event({"type": "member_left_channel", "user": person.id, "channel": conversation.id})
+
+    def archive(self, channel: str, *, archived: bool = True) -> None:
+        """Archive a channel, or open it again."""
+        with self.state.changing() as version:
+            conversation = self.state.channel(channel)
+            conversation.is_archived, conversation.rev = archived, version
+        if archived and BOT_USER in conversation.members:
+            self.acts.event({"type": "channel_archive", "channel": conversation.id, "user": ""})
+
+    def rename(self, channel: str, name: str) -> None:
+        """Rename a channel; its id stays."""
+        with self.state.changing() as version:
+            conversation = self.state.channel(channel)
+            conversation.previous_names.append(conversation.name)
+            conversation.name, conversation.rev = name, version
+        self.acts.event({"type": "channel_rename", "channel": {"id": conversation.id, "name": name}})
+
+    def delete_message(self, message: Message | str) -> None:
+        """Delete any message, as an admin can."""
+        with self.state.lock:
+            ts = message.ts if isinstance(message, Message) else message
+            found = self.state.find_message(ts)
+            found.deleted = True
+            self.state.put(found)
