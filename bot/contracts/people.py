@@ -21,3 +21,11 @@ class Directory(Protocol):
     def groups(self, names: Collection[str]) -> Mapping[str, frozenset[str] | None]:
         """Members (person ids) of each group, read live and coalesced; None where that failed."""
         ...
+
+    def remembered(self, names: Collection[str]) -> Mapping[str, frozenset[str] | None]:
+        """The same without asking anybody: what was read lately, None for the rest. For words answered at once."""
+        ...
+
+    def known(self, account: str) -> Person | None:
+        """The person as last seen, without asking anybody; None when nothing recent is known."""
+        ...

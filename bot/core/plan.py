@@ -122,7 +122,7 @@ class Plan:
     reason: str
     inputs: Mapping[str, Any]
     facts: Mapping[str, Mapping[str, Any]]
-    """name -> {value, source, bound, at_most}"""
+    """name -> {value, source, read, with, type, bound, at_most}; `at_most` in seconds"""
     steps: tuple[PlannedStep, ...]
     before: tuple[str, ...]
     arguments: Mapping[str, Any]
@@ -201,8 +201,13 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """What approvals bind to."""
-        return digest(self.to_json())
+        """What approvals bind to. Of a fact that may move within bounds, it covers the bounds and not the reading."""
+        covered = self.to_json()
+        covered["facts"] = {
+            name: {key: value for key, value in fact.items() if key != "source" and (key != "value" or _fixed(fact))}
+            for name, fact in self.facts.items()
+        }
+        return digest(covered)
 
     @cached_property
     def promotion(self) -> int:
@@ -216,3 +221,7 @@ class Plan:
     def index(self, step_id: str) -> int | None:
         """Where a step stands, by its id."""
         return next((i for i, step in enumerate(self.steps) if step.id == step_id), None)
+
+
+def _fixed(fact: Mapping[str, Any]) -> bool:
+    return bool(fact.get("bound", "same") == "same")

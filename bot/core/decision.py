@@ -1,0 +1,157 @@
+"""What follows from a change: audit entries, the next step to dispatch, promotion, retirement, undoing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from bot.core import duration
+from bot.core.errors import KeyturnError, Refused
+from bot.core.events import Entry, Event
+from bot.core.rotation import FINISHED, MOVING, Overlap, Rotation, Stage, State, StepRun
+
+BOT = "keyturn"
+
+
+class Stale(KeyturnError):
+    """A worker's or timer's message about something that has moved on; it is dropped, nothing is wrong."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What follows from an event: the rotation as it is now, rows for the audit, and the step to dispatch."""
+
+    rotation: Rotation
+    entries: tuple[Entry, ...]
+    dispatch: int | None = None
+
+
+def go_on(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Decision:
+    """Queue the next step, promote when the rotation proper is complete, retire when everything is."""
+    following = rotation.current
+    if rotation.promoted_at is None and (following is None or following >= rotation.plan.promotion):
+        rotation, promoted = _promote(rotation, has_overlap=following is not None, now=now)
+        entries += promoted
+    if following is not None:
+        return queue(rotation, following, entries)
+    rotation = replace(rotation, ended_at=now, outcome="")
+    if rotation.overlap is not Overlap.NONE:
+        rotation = replace(rotation, overlap=Overlap.RETIRED)
+        entries += (note(rotation, Event.OVERLAP_RETIRED, BOT, retired=_names(rotation)),)
+    return Decision(rotation, entries)
+
+
+def _promote(rotation: Rotation, *, has_overlap: bool, now: datetime) -> tuple[Rotation, tuple[Entry, ...]]:
+    cadence = rotation.plan.cadence
+    rotation = replace(
+        rotation,
+        state=State.PROMOTED,
+        promoted_at=now,
+        overlap=Overlap.RETIRING if has_overlap else Overlap.NONE,
+        overlap_deadline=now + rotation.plan.retire_within if has_overlap else None,
+        next_due=now + cadence if cadence else None,
+        outcome="",
+    )
+    entries = [note(rotation, Event.PROMOTED, BOT, replaced=_names(rotation))]
+    if rotation.next_due is not None and cadence is not None:
+        due = rotation.next_due.isoformat()
+        entries.append(note(rotation, Event.NEXT_DUE, BOT, due=due, cadence=duration.show(cadence)))
+    if rotation.overlap_deadline is not None:
+        entries.append(note(rotation, Event.OVERLAP_OPENED, BOT, deadline=rotation.overlap_deadline.isoformat()))
+    return rotation, tuple(entries)
+
+
+def _names(rotation: Rotation) -> dict[str, Any]:
+    """Every output so far, so that the audit says which id replaced which."""
+    return {
+        planned.id: dict(run.outputs)
+        for planned, run in zip(rotation.plan.steps, rotation.steps, strict=True)
+        if run.outputs
+    }
+
+
+def queue(rotation: Rotation, i: int, entries: tuple[Entry, ...]) -> Decision:
+    run = rotation.steps[i]
+    run = replace(run, stage=Stage.QUEUED, attempt=run.attempt + 1, worker="", due_at=None)
+    rotation = settled(replace(rotation, steps=put(rotation.steps, i, run)))
+    return Decision(rotation, entries, dispatch=i)
+
+
+def undo_next(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Decision:
+    for i in reversed(range(len(rotation.steps))):
+        planned, run = rotation.plan.steps[i], rotation.steps[i]
+        if planned.changes and run.touched and run.stage not in (Stage.UNDONE, Stage.SKIPPED):
+            run = replace(run, undoing=True, failures=0, began_at=None)
+            return queue(replace(rotation, steps=put(rotation.steps, i, run)), i, entries)
+    steps = tuple(
+        run if run.stage in FINISHED else replace(run, stage=Stage.PENDING, due_at=None) for run in rotation.steps
+    )
+    overlap = rotation.overlap if rotation.overlap is Overlap.NONE else Overlap.ROLLED_BACK
+    rotation = replace(rotation, steps=steps, state=State.ROLLED_BACK, overlap=overlap, ended_at=now, next_due=None)
+    return Decision(rotation, (*entries, note(rotation, Event.ROLLED_BACK, BOT, outcome=rotation.outcome)))
+
+
+_BY_STAGE: Mapping[Stage, State] = {
+    Stage.WAITING: State.WAITING,
+    Stage.ASKING: State.ASKING,
+    Stage.HELD: State.HELD,
+}
+
+
+def settled(rotation: Rotation) -> Rotation:
+    """Derive the rotation's state from its current step."""
+    i = rotation.current
+    if i is None or rotation.state in (State.APPROVED, State.ROLLING_BACK):
+        return rotation
+    stage = rotation.steps[i].stage
+    if rotation.state is State.PROMOTED:
+        return replace(rotation, overlap=Overlap.BLOCKED if stage is Stage.HELD else Overlap.RETIRING)
+    return replace(rotation, state=_BY_STAGE.get(stage, State.RUNNING))
+
+
+def lapse(rotation: Rotation, i: int) -> Rotation:
+    """A step that finishes by itself makes the request to skip it pointless."""
+    if rotation.amendment is not None and rotation.amendment.step == i:
+        return replace(rotation, amendment=None)
+    return rotation
+
+
+def past(rotation: Rotation) -> str:
+    """What became of it, to follow its id: `was cancelled on 2026-11-21`."""
+    if rotation.votes and rotation.state in MOVING:
+        last = rotation.votes[-1]
+        return f"was already approved by {last.person} at {last.at:%Y-%m-%d %H:%M} UTC"
+    ended = f" at {rotation.ended_at:%Y-%m-%d %H:%M} UTC" if rotation.ended_at else ""
+    words = {
+        State.PROMOTED: "is done" if rotation.is_over else "is promoted and retires the old credential",
+        State.ROLLED_BACK: "was rolled back",
+        State.CANCELLED: "was cancelled",
+        State.ABANDONED: "was abandoned because nobody approved it in time",
+        State.ROLLING_BACK: "is being rolled back",
+    }
+    return words.get(rotation.state, "is already under way") + ended
+
+
+def skip_now(rotation: Rotation, i: int, by: str, reason: str, entries: tuple[Entry, ...], now: datetime) -> Decision:
+    run, planned = rotation.steps[i], rotation.plan.steps[i]
+    if run.stage in FINISHED or run.stage in (Stage.QUEUED, Stage.RUNNING):
+        raise Refused(f"{planned.id} has moved on meanwhile; nothing was skipped.", code="late")
+    entry = note(rotation, Event.STEP_SKIPPED, by, step=planned.id, reason=reason, undo=run.undoing)
+    skipped = replace(run, by=by, evidence=reason, ended_at=now, due_at=None, problem="", hint="")
+    if run.undoing:
+        skipped = replace(skipped, stage=Stage.UNDONE, undoing=False)
+        rotation = replace(rotation, steps=put(rotation.steps, i, skipped))
+        return undo_next(rotation, (*entries, entry), now)
+    skipped = replace(skipped, stage=Stage.SKIPPED)
+    rotation = replace(rotation, steps=put(rotation.steps, i, skipped), outcome="")
+    return go_on(rotation, (*entries, entry), now)
+
+
+def put(runs: tuple[StepRun, ...], i: int, run: StepRun) -> tuple[StepRun, ...]:
+    return (*runs[:i], run, *runs[i + 1 :])
+
+
+def note(rotation: Rotation, event: Event, actor: str, **detail: Any) -> Entry:
+    return Entry(event, actor, rotation.id, rotation.plan.credential, detail)

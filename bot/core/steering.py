@@ -1,0 +1,145 @@
+"""People steering: confirm, retry, skip, roll back."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from bot.core.decision import Decision, go_on, lapse, note, past, put, queue, skip_now, undo_next
+from bot.core.errors import Refused
+from bot.core.events import Event
+from bot.core.plan import DESTROYS, digest
+from bot.core.rotation import (
+    FINISHED,
+    MOVING,
+    Advanced,
+    Amendment,
+    Cancelled,
+    Overlap,
+    Retried,
+    RolledBack,
+    Rotation,
+    Skipped,
+    Stage,
+    State,
+    StepRun,
+)
+from bot.core.runbook import Skip
+
+
+def advanced(rotation: Rotation, event: Advanced, now: datetime) -> Decision:
+    i, run = current_step(rotation, "advance")
+    planned = rotation.plan.steps[i]
+    if run.stage is Stage.ASKING:
+        done = replace(run, stage=Stage.DONE, by=event.person, evidence=event.evidence, ended_at=now)
+        rotation = lapse(replace(rotation, steps=put(rotation.steps, i, done)), i)
+        entry = note(rotation, Event.STEP_CONFIRMED, event.person, step=planned.id, evidence=event.evidence)
+        return go_on(rotation, (entry,), now)
+    if run.stage is Stage.WAITING:
+        entry = note(rotation, Event.STEP_RELEASED, event.person, step=planned.id, looks_again=True)
+        return queue(rotation, i, (entry,))
+    if run.stage is Stage.HELD:
+        raise Refused(
+            f"{rotation.id} is held at {planned.id}: {run.problem}. "
+            f"Try again with: retry {rotation.id}, or put everything back with: rollback {rotation.id}.",
+            code="held",
+        )
+    raise Refused(f"{rotation.id} is working on {planned.id} right now; there is nothing to advance.", code="late")
+
+
+def retried(rotation: Rotation, event: Retried, now: datetime) -> Decision:
+    i, run = current_step(rotation, "retry")
+    planned = rotation.plan.steps[i]
+    backing_off = run.stage is Stage.WAITING and run.failures > 0
+    if run.stage is not Stage.HELD and not backing_off:
+        raise Refused(f"No step of {rotation.id} has failed; there is nothing to retry.", code="late")
+    run = replace(run, failures=0, began_at=None if run.stage is Stage.HELD else run.began_at)
+    entry = note(rotation, Event.STEP_RELEASED, event.person, step=planned.id, retry=True, reason=event.reason)
+    return queue(replace(rotation, steps=put(rotation.steps, i, run), outcome=""), i, (entry,))
+
+
+def skipped(rotation: Rotation, event: Skipped, now: datetime) -> Decision:
+    i, run = current_step(rotation, "skip")
+    planned = rotation.plan.steps[i]
+    if not event.reason.strip():
+        raise Refused(f'Skipping needs a reason: skip {rotation.id} --reason "why it is safe".', code="reason-missing")
+    if run.stage in (Stage.QUEUED, Stage.RUNNING):
+        raise Refused(f"{planned.id} is running right now; wait for its outcome.", code="under-way")
+    rule = Skip.SECOND_PERSON if run.undoing else planned.skip
+    if rule is Skip.NEVER:
+        raise Refused(
+            f"{planned.id} may never be skipped; use retry {rotation.id} or rollback {rotation.id}.", code="never"
+        )
+    if rule is Skip.FREE:
+        return skip_now(rotation, i, event.person, event.reason, (), now)
+    if rotation.amendment is not None:
+        raise Refused(
+            f"{rotation.amendment.requester} has already asked to skip a step of {rotation.id}; "
+            f"a second person can approve that.",
+            code="late",
+        )
+    covered = {"plan": rotation.plan.digest, "skip": planned.id, "by": event.person, "reason": event.reason}
+    amendment = Amendment(
+        i, event.person, event.reason, digest(covered), event.nonce, now + rotation.plan.approve_within, run.attempt
+    )
+    rotation = replace(rotation, amendment=amendment)
+    entry = note(
+        rotation, Event.AMENDMENT_ASKED, event.person, step=planned.id, reason=event.reason, plan=amendment.digest
+    )
+    return Decision(rotation, (entry,))
+
+
+def cancelled(rotation: Rotation, event: Cancelled, now: datetime) -> Decision:
+    if rotation.state not in (State.REQUESTED, State.APPROVED) or any(run.touched for run in rotation.steps):
+        if rotation.is_over or rotation.state is State.ROLLING_BACK:
+            raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to cancel.", code="late")
+        raise Refused(
+            f"{rotation.id} has already changed things, so it cannot just be cancelled; "
+            f"roll it back with: rollback {rotation.id}.",
+            code="under-way",
+        )
+    rotation = replace(
+        rotation,
+        state=State.CANCELLED,
+        ended_at=now,
+        outcome=f"Cancelled by {event.person}: {event.reason}",
+        steps=tuple(replace(run, stage=Stage.PENDING, due_at=None) for run in rotation.steps),
+    )
+    return Decision(rotation, (note(rotation, Event.CANCELLED, event.person, reason=event.reason),))
+
+
+def rolled_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decision:
+    retiring = rotation.state is State.PROMOTED and rotation.overlap in (Overlap.RETIRING, Overlap.BLOCKED)
+    if rotation.state not in MOVING and not retiring:
+        if rotation.state is State.REQUESTED:
+            raise Refused(f"Nothing of {rotation.id} has run; withdraw it with: cancel {rotation.id}.", code="not-run")
+        raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to roll back.", code="late")
+    for planned, run in zip(rotation.plan.steps, rotation.steps, strict=True):
+        if planned.effect == DESTROYS and run.touched:
+            raise Refused(
+                f"{rotation.id} is past its point of no return ({planned.id} has run); start a new rotation instead.",
+                code="point-of-no-return",
+            )
+    if not any(run.touched for run in rotation.steps) and rotation.state is State.APPROVED:
+        return cancelled(rotation, Cancelled(event.person, event.reason), now)
+    entry = note(rotation, Event.ROLLING_BACK, event.person, reason=event.reason, was=rotation.state.value)
+    outcome = f"Rolled back by {event.person}: {event.reason}"
+    rotation = replace(rotation, state=State.ROLLING_BACK, amendment=None, outcome=outcome)
+    if any(run.stage is Stage.RUNNING for run in rotation.steps):
+        return Decision(rotation, (entry,))  # its outcome, or the loss of its worker, goes on from here
+    parked = tuple(
+        run if run.stage in FINISHED else replace(run, stage=Stage.HELD if run.touched else Stage.PENDING, due_at=None)
+        for run in rotation.steps
+    )
+    return undo_next(replace(rotation, steps=parked), (entry,), now)
+
+
+def current_step(rotation: Rotation, word: str) -> tuple[int, StepRun]:
+    if rotation.state is State.REQUESTED:
+        raise Refused(f"{rotation.id} still waits for approval; nobody can {word} it yet.", code="not-approved")
+    if rotation.is_over:
+        raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to {word}.", code="late")
+    i = rotation.current
+    if i is None:
+        raise Refused(f"{rotation.id} is being rolled back; wait for the step in flight.", code="late")
+    return i, rotation.steps[i]
