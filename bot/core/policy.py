@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -119,8 +120,18 @@ class ApprovalRule:
     words: frozenset[str] = frozenset()
 
     @property
+    def groups(self) -> frozenset[str]:
+        """Groups whose members may approve."""
+        return self.who.groups
+
+    @property
+    def people(self) -> frozenset[str]:
+        """People who may approve by name."""
+        return self.who.people
+
+    @property
     def names(self) -> tuple[str, ...]:
-        """People and groups for a plan: `("sec-oncall", "alice")`."""
+        """Everybody who may approve, for a card: `("sec-oncall", "alice", "owner")`."""
         special = [word for word, given in (("owner", self.who.owner), ("everyone", self.who.everyone)) if given]
         return (*sorted(self.who.groups), *sorted(self.who.people), *special)
 
@@ -131,6 +142,7 @@ WITHOUT_APPROVAL = "development"
 Membership = Mapping[str, frozenset[str] | None]
 """Group -> ids of the people in it now; None, or no entry, when that is not known."""
 
+_SLACK_ID = re.compile(r"(?:[TE][A-Z0-9]+/)?[UW][A-Z0-9]+")
 _SEE_ALL = Role("members", Who(everyone=True), frozenset({Need.SEE}))
 _KINDS = {
     PersonKind.GUEST: "Guests cannot use keyturn; ask a full member of the workspace.",
@@ -300,13 +312,13 @@ class Policy:
         unknown: set[str] = set()
         for who in granted:
             people, whole = self._named(who, credential)
-            found.update((self._spellings.get(_spelling(name), name), "named in the settings") for name in people)
+            found.update((self._known(name), "named in the settings") for name in people)
             for group in sorted(whole):
                 members = groups.get(group)
                 if members is None:
                     unknown.add(group)
                 for member in sorted(members or ()):
-                    found.setdefault(self._spellings.get(_spelling(member), member), f"member of {group}")
+                    found.setdefault(self._known(member), f"member of {group}")
         return Eligible(found, tuple(sorted(unknown)), any(who.everyone for who in granted))
 
     def _named(self, who: Who, credential: Target) -> tuple[frozenset[str], frozenset[str]]:
@@ -321,7 +333,12 @@ class Policy:
         return {self._identity(name) for name in (person.id, *_accounts_of(person))}
 
     def _identity(self, name: str) -> str:
-        return self._spellings.get(_spelling(name), _spelling(name))
+        spelling = _spelling(name)
+        as_account = spelling.replace("id:", "slack:", 1)
+        return self._spellings.get(spelling) or self._spellings.get(as_account) or spelling
+
+    def _known(self, name: str) -> str:
+        return self._spellings.get(_spelling(name), name)
 
     def _advice(self, need: Need, credential: Target, word: str = "start") -> str:
         names: list[str] = []
@@ -344,8 +361,11 @@ def _accounts_of(person: Person) -> list[str]:
 
 
 def _spelling(name: str) -> str:
-    """One form for comparing: `slack:T1/U1`, `u1` and `U1 ` are the same account."""
-    plain = name.strip().casefold()
-    if plain.startswith("os:"):
-        return plain
-    return plain.removeprefix("slack:").rpartition("/")[2]
+    """One form for comparing: `slack:T1/U1`, `T1/U1` and ` U1` are the same account; a person's id is no account."""
+    plain = name.strip()
+    folded = plain.casefold()
+    if folded.startswith("os:"):
+        return folded
+    if folded.startswith("slack:") or _SLACK_ID.fullmatch(plain):
+        return "slack:" + folded.removeprefix("slack:").rpartition("/")[2]
+    return "id:" + folded

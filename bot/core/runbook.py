@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -296,8 +296,6 @@ class FactSource(Model):
     type: Literal["text", "duration", "number"] = "text"
     bound: Literal["same", "at_most", "any"] = "same"
     at_most: Span | None = None
-    until: Name | None = None
-    """The step whose success ends the comparison, because the rotation itself changes the fact there."""
 
     @model_validator(mode="after")
     def _bound_given(self) -> FactSource:
@@ -316,7 +314,7 @@ class Emergency(Model):
 class Trouble(Model):
     """A branch of the runbook's troubleshooting: a button on the card of a step that failed.
 
-    With both `check` and `do`, the operation is done only where the check does not pass, per element of `each`.
+    It measures (`check`), repairs (`do`), per element of `each` if there is one, or only gives `advice`.
     """
 
     id: Name
@@ -329,6 +327,8 @@ class Trouble(Model):
 
     @model_validator(mode="after")
     def _helps(self) -> Trouble:
+        if self.check and self.do:
+            raise ValueError("a branch has either check or do; make two branches")
         if not (self.check or self.do or self.advice):
             raise ValueError("say what helps: check, do or advice")
         return self
@@ -378,24 +378,3 @@ class Runbook(Model):
         """The step with this id, also one of the emergency's own."""
         own = [step for step in (self.emergency.steps if self.emergency else []) if isinstance(step, StepBase)]
         return next((step for step in (*self.steps, *self.retire, *own) if step.id == step_id), None)
-
-
-def arguments(
-    shared: Mapping[str, Any], own: Mapping[str, Any], params: Collection[str], expect: Expect | None = None
-) -> dict[str, Any]:
-    """What a word is called with: the runbook's shared arguments that it takes, and the line's own on top.
-
-    `own` is the `with` of the step for its `do`, `check` or sensors, and the `with` of the `until` or `watch` itself
-    for their probes. The line's own arguments are kept even if the word does not take them, so that it refuses them;
-    where one `with` serves several words (a quiet step's sensors, a trouble's check and do), pass what `taken` leaves.
-    `expect.over` becomes the probe's parameter `over`.
-    """
-    found = {name: value for name, value in shared.items() if name in params} | dict(own)
-    if expect is not None and expect.over is not None and "over" in params:
-        found.setdefault("over", expect.over)
-    return found
-
-
-def taken(own: Mapping[str, Any], params: Collection[str]) -> dict[str, Any]:
-    """The part of a `with` that a word takes."""
-    return {name: value for name, value in own.items() if name in params}

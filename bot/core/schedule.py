@@ -1,0 +1,96 @@
+"""When a credential is due: cadences as data, by class and environment, and how old is too old."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from bot.core import duration
+
+SHORTEST = timedelta(hours=1)
+WARN_AT = 0.9
+"""Share of the cadence after which a credential is shown as due soon."""
+
+_NAMED = {
+    "daily": "1d",
+    "weekly": "7d",
+    "monthly": "30d",
+    "month": "30d",
+    "quarterly": "90d",
+    "yearly": "365d",
+    "annually": "365d",
+}
+
+Cadences = Mapping[str, Mapping[str, timedelta]]
+"""Class -> environment -> cadence; the class or environment `default` stands for all others."""
+
+
+class Due(StrEnum):
+    """How a credential stands."""
+
+    FINE = "fine"
+    SOON = "soon"
+    OVERDUE = "overdue"
+    UNKNOWN = "unknown"
+    """Never rotated by keyturn, so its age is not known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """When it is due and how it stands now."""
+
+    due: Due
+    at: datetime | None
+
+
+def parse_cadence(text: str) -> timedelta:
+    """Read `7d`. Raises `ValueError` for months, which differ in length, and for less than an hour."""
+    cleaned = str(text).strip().casefold()
+    if cleaned in _NAMED or cleaned.endswith(("month", "months")):
+        days = _NAMED.get(cleaned, "30d")
+        raise ValueError(f"a cadence is counted in days; write {days} instead of {cleaned[:20]!r}")
+    cadence = duration.parse(cleaned)
+    if cadence < SHORTEST:
+        raise ValueError("a cadence is at least 1h")
+    return cadence
+
+
+def cadence_for(kind: str, environment: str, cadences: Cadences) -> timedelta | None:
+    """The cadence of a class in an environment, the nearest that is declared; None when none is."""
+    for name in (kind, "default"):
+        by_environment = cadences.get(name, {})
+        found = by_environment.get(environment) or by_environment.get("default")
+        if found is not None:
+            return found
+    return None
+
+
+def next_due(cadence: timedelta | None, last_finished_at: datetime | None) -> datetime | None:
+    """When the next rotation is due (UTC). None without a cadence, or when it was never rotated.
+
+    Counted from the end of the last rotation, so that a slip never makes two rotations overlap.
+    """
+    if cadence is None or last_finished_at is None:
+        return None
+    _aware(last_finished_at)
+    return last_finished_at + cadence
+
+
+def standing(cadence: timedelta | None, last_finished_at: datetime | None, now: datetime) -> Standing:
+    """How a credential stands at `now`: fine, soon (past 90 % of its cadence), overdue, or unknown."""
+    _aware(now)
+    if cadence is None:
+        return Standing(Due.FINE, None)
+    if last_finished_at is None:
+        return Standing(Due.UNKNOWN, None)
+    due = last_finished_at + cadence
+    if now >= due:
+        return Standing(Due.OVERDUE, due)
+    return Standing(Due.SOON if now >= last_finished_at + cadence * WARN_AT else Due.FINE, due)
+
+
+def _aware(moment: datetime) -> None:
+    if moment.tzinfo is None or moment.utcoffset() != timedelta(0):
+        raise ValueError("times are in UTC, with their zone")
