@@ -31,7 +31,7 @@ class ApiKeys:
         self, client: str, marker: str | None, scope: str, expires_in: float | None
     ) -> tuple[dict[str, Any], str]:
         """A new key and its value, which cannot be had again."""
-        identity, value = f"ak-{secrets.token_hex(6)}", f"kp_{secrets.token_urlsafe(32)}"
+        identity, value = f"ak-{secrets.token_hex(6)}", f"kt_api_{secrets.token_urlsafe(32)}"
         now = self._clock.now()
         expires = None if expires_in is None else now + expires_in
         with self._lock, self._db:

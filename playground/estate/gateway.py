@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import secrets
 import threading
 from collections import Counter
@@ -22,6 +23,7 @@ from playground.estate.tally import KeyTally, Window, window_asked
 
 SWITCHES = {"lagging": False, "slow_cache": 1.0, "ignores_removal": False, "reject_admin": False}
 TOKEN_LIMIT = 8 * 1024
+WAIT = re.compile(r"wait=(\d{1,3})")
 REFRESH_EVERY = 1.0
 
 
@@ -48,7 +50,7 @@ class Gateway(Service):
     """Switches: lagging, slow_cache (a factor), ignores_removal, reject_admin.
 
     A restart asked for over HTTP drops cache and counters and takes `restart_seconds` (real), during which it answers
-    503.
+    503; with `Prefer: wait=5` the answer to the restart itself comes when it is up again, 202 if that takes longer.
     """
 
     def __init__(
@@ -72,7 +74,8 @@ class Gateway(Service):
     def prepare(self) -> None:
         self._http = open_http()
         self._halt = threading.Event()
-        self._restarting = threading.Event()
+        self._restarting, self._up = threading.Event(), threading.Event()
+        self._up.set()
         self._restart_lock = threading.Lock()
         self._refreshed_at = float("-inf")
         self._boot = _Boot(self, self._http)
@@ -221,16 +224,18 @@ class Gateway(Service):
         if marker is not None and not MARKER.fullmatch(marker):
             raise Problem(422, "invalid_marker", "a marker is up to 128 letters, digits and . _ : / # -")
         with self._restart_lock:
-            if marker is not None and marker == self._marker:
-                return Reply(200, {"restarting": self._restarting.is_set(), "boot_id": self._boot.id, "marker": marker})
-            if self._restarting.is_set():
-                raise Problem(409, "restarting", "a restart is under way")
-            self._marker = marker
-            self._restarting.set()
-            thread = threading.Thread(target=self._boot_again, name=f"{self.name}:restart", daemon=True)
-            self._threads.append(thread)
-            thread.start()
-        return Reply(202, {"restarting": True, "boot_id": self._boot.id, "marker": marker})
+            if marker is None or marker != self._marker:
+                if self._restarting.is_set():
+                    raise Problem(409, "restarting", "a restart is under way")
+                self._marker = marker
+                self._restarting.set()
+                self._up.clear()
+                thread = threading.Thread(target=self._boot_again, name=f"{self.name}:restart", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+        wish = WAIT.fullmatch(request.headers.get("Prefer", ""))
+        up = self._up.wait(min(30.0, float(wish.group(1))) if wish else 0)
+        return Reply(200 if up else 202, {"restarting": not up, "boot_id": self._boot.id, "marker": marker})
 
     def _boot_again(self) -> None:
         if not self._halt.wait(self._restart_seconds):
@@ -238,6 +243,7 @@ class Gateway(Service):
             boot.cache.refresh_if_due()
             self._boot = boot
         self._restarting.clear()
+        self._up.set()
 
     def _refresh(self, request: Request) -> Reply:
         self._admit(request)

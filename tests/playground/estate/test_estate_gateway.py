@@ -113,6 +113,9 @@ def test_a_restart_happens_once_per_marker_and_forgets(still: Estate, admin: htt
     assert after["canaries"] == {}
     repeated = manage(still, "gateway-1", "restart", **{"Idempotency-Key": "R-3.restart"})
     assert (repeated.status_code, repeated.json()["boot_id"]) == (200, after["boot_id"])
+    patient = manage(still, "gateway-1", "restart", **{"Idempotency-Key": "R-4.restart", "Prefer": "wait=5"})
+    assert (patient.status_code, patient.json()["restarting"]) == (200, False)
+    assert patient.json()["boot_id"] not in (before, after["boot_id"])
 
 
 def test_admin_calls_need_the_admin_token(still: Estate) -> None:
