@@ -1,0 +1,40 @@
+"""Says in the card's thread what people must not miss: a step that needs them, and the end."""
+
+from __future__ import annotations
+
+from bot.core.rotation import Overlap, Rotation, Stage, State
+from bot.store.writing import Transaction
+
+
+def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
+    """Add a notice for a change that asks for somebody, in the transaction that made the change."""
+    told = _told(before, after)
+    if told is None:
+        return
+    what, text = told
+    payload = {"rotation": after.number, "broadcast": True}
+    tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload)
+
+
+def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
+    name = f"{after.id} ({after.plan.credential}, {after.plan.environment})"
+    i = after.current
+    run = after.steps[i] if i is not None else None
+    was = before.steps[i].stage if before is not None and i is not None else None
+    if i is not None and run is not None and run.stage is not was:
+        title = after.plan.steps[i].title
+        if run.stage is Stage.HELD:
+            safe = "The old credential still works." if after.overlap is Overlap.BLOCKED else "Nothing was removed."
+            return "held", f"{name} is held at {title}: {run.problem} {run.hint} {safe}".strip()
+        if run.stage is Stage.ASKING:
+            return "asking", f"{name} asks: {run.evidence}"
+    if before is not None and before.state is not after.state:
+        if after.state is State.ROLLED_BACK:
+            return "rolled-back", f"{name} is rolled back; the old credential is in use again. {after.outcome}"
+        if after.state is State.REQUESTED:
+            return "asked-again", f"{name} needs approval again: {after.outcome or 'its plan changed'}"
+        if after.state is State.ABANDONED:
+            return "abandoned", f"{name} was abandoned: {after.outcome}"
+    if before is not None and before.overlap is not after.overlap and after.overlap is Overlap.RETIRED:
+        return "retired", f"{name} is done: the old credential is retired and refused everywhere."
+    return None

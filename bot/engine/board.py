@@ -1,0 +1,391 @@
+"""The use cases behind every word: find, check the right, decide, save. Implements `Rotations`."""
+
+from __future__ import annotations
+
+import secrets as random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bot.contracts.command import Call, CredentialView, Draft, HistoryLine, Need, RunbookView, Summary
+from bot.contracts.people import Directory
+from bot.core.decide import Stale, decide
+from bot.core.errors import KeyturnError, Refused
+from bot.core.events import Entry, Event
+from bot.core.policy import Policy, Target
+from bot.core.rotation import (
+    OPEN,
+    Advanced,
+    Cancelled,
+    Happening,
+    Opened,
+    Overlap,
+    PlanChanged,
+    Retried,
+    RolledBack,
+    Rotation,
+    Skipped,
+    State,
+    Ticked,
+    Voted,
+)
+from bot.core.words import rotation_number
+from bot.engine.announce import announce
+from bot.engine.library import Library
+from bot.engine.planner import Planner, Subject, changes
+from bot.engine.trouble import Troubleshooter
+from bot.store.database import Database
+from bot.store.reading import Reader
+from bot.store.records import CredentialRow, RotationSummary
+from bot.store.writing import Transaction
+
+ATTEMPTS = 8
+
+
+class Board:
+    """Every use case, for one installation. Stateless; safe from many threads."""
+
+    def __init__(
+        self,
+        database: Database,
+        planner: Planner,
+        policy: Policy,
+        directory: Directory,
+        troubleshooter: Troubleshooter,
+        library: Library,
+        commands: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        self._database = database
+        self._planner = planner
+        self._policy = policy
+        self._directory = directory
+        self._troubleshooter = troubleshooter
+        self._library = library
+        self._commands = commands
+
+    # --- seeing -------------------------------------------------------------------------------------------------------
+
+    def find(self, call: Call, text: str) -> Rotation:
+        """The rotation that the text stands for; the caller's right is checked for its credential."""
+        number = rotation_number(text)
+        with self._database.read() as reader:
+            if number is None:
+                row = self._named(reader, call, text)
+                newest = reader.rotations(credential=row.name, environment=row.environment, limit=1)
+                if not newest:
+                    raise Refused(
+                        f"{row.name} has never been rotated; begin with: start {row.name}.", code="no-rotation"
+                    )
+                number = newest[0].number
+            rotation = reader.rotation(number)
+        if rotation is None:
+            raise Refused(f"There is no rotation R-{number}; see which there are with: list.", code="unknown-rotation")
+        self._allow(call, target_of(rotation))
+        return rotation
+
+    def credential(self, call: Call, name: str) -> CredentialView:
+        """One credential, by name or `name@environment`."""
+        with self._database.read() as reader:
+            return _view(reader, self._named(reader, call, name))
+
+    def credentials(self, call: Call, *, limit: int = 50, offset: int = 0) -> Sequence[CredentialView]:
+        """What the person may see, by due date."""
+        with self._database.read() as reader:
+            rows = reader.credentials(limit=limit, offset=offset)
+            return [_view(reader, row) for row in rows if self._sees(call, row)]
+
+    def recent(self, call: Call, *, only_open: bool, limit: int = 20) -> Sequence[Summary]:
+        """Rotations that the person may see, newest first."""
+        with self._database.read() as reader:
+            rows = reader.rotations(under_way=only_open, limit=limit)
+            return [_summary(reader, row) for row in rows if self._sees(call, _Named.of(row))]
+
+    def history(self, call: Call, text: str, *, limit: int = 100) -> Sequence[HistoryLine]:
+        """The audit of a rotation or a credential, oldest first."""
+        if rotation_number(text) is not None:
+            rotation, credential = self.find(call, text).id, None
+        else:
+            rotation, credential = None, self.credential(call, text).name
+        with self._database.read() as reader:
+            rows = reader.history(rotation=rotation, credential=credential, limit=limit)
+        return [
+            HistoryLine(row.seq, row.at, row.event, row.actor, row.rotation, row.credential, row.detail)
+            for row in reversed(rows)
+        ]
+
+    def runbooks(self, call: Call) -> Sequence[RunbookView]:
+        """Every runbook, and which credentials use it."""
+        with self._database.read() as reader:
+            rows = [row for row in reader.credentials(limit=10_000) if self._sees(call, row)]
+        uses: dict[str, list[str]] = {}
+        for row in rows:
+            uses.setdefault(row.runbook, []).append(f"{row.name}@{row.environment}")
+        return self._library.views(uses)
+
+    def words(self) -> Mapping[str, Any]:
+        """Every word there is."""
+        return self._commands()
+
+    # --- starting and consenting --------------------------------------------------------------------------------------
+
+    def draft(self, call: Call, credential: str, reason: str) -> Draft:
+        """Plan without touching anything. Refused while another rotation of it is open."""
+        subject = self._subject(call, credential)
+        with self._database.read() as reader:
+            self._may_open(reader, subject)
+        return self._planner.draft(subject, call.person.id, reason)
+
+    def start(self, call: Call, credential: str, reason: str) -> Rotation:
+        """Plan again and open. The plan that the person saw (`bound`) must be the plan that is opened.
+
+        Only the reason may differ: it is typed under the plan, and `bound["reason"]` is the one that was shown.
+        """
+        subject = self._subject(call, credential)
+        if not reason.strip():
+            raise Refused(f'A start needs a reason: start {credential} --reason "why now".', code="reason-missing")
+        draft = self._planner.draft(subject, call.person.id, reason)
+        seen = call.bound.get("digest")
+        shown = replace(draft.plan, reason=call.bound.get("reason", reason))
+        if seen and seen != shown.digest:
+            raise Refused(
+                f"The plan for {subject.name} changed while you looked at it; nothing was started. Start it again to "
+                f"see the new plan.",
+                code="stale-plan",
+            )
+        boxes = tuple(
+            box if box.ticked or box.name not in call.ticked else replace(box, ticked=True, by=call.person.id)
+            for box in draft.boxes
+        )
+        with self._database.begin() as tx:
+            self._may_open(tx, subject)
+            number = tx.next_number()
+            opened = Opened(number, draft.plan, random.token_hex(8), subject.channel or call.channel, boxes)
+            rotation = tx.save(None, decide(None, opened, tx.now))
+            for form in ("card", "log"):
+                tx.add_drawing(number, form, rotation.channel, rotation.version)
+            self._mark(tx, call, rotation)
+        return rotation
+
+    def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
+        """Count an approval or a rejection, on membership read now."""
+        rotation = self.find(call, text)
+        groups = self._directory.groups(self._policy.needed_groups(target_of(rotation)))
+        asker = rotation.amendment.requester if rotation.amendment else rotation.plan.requester
+        verdict = self._policy.may_approve(call.person, target_of(rotation), asker, call.channel, groups)
+        if not verdict.allowed:
+            self._record_refusal(call, rotation, verdict.because, verdict.code)
+            raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
+        event = Voted(
+            person=call.person.id,
+            approve=approve,
+            because=verdict.because,
+            digest=call.bound.get("digest", ""),
+            nonce=call.bound.get("nonce", ""),
+            reason=reason,
+        )
+        return self._decide(call, rotation.number, event)
+
+    def tick(self, call: Call, text: str, box: str, evidence: str = "") -> Rotation:
+        """Vouch for a box of the checklist."""
+        rotation = self.find(call, text)
+        return self._decide(call, rotation.number, Ticked(call.person.id, box, evidence))
+
+    # --- steering -----------------------------------------------------------------------------------------------------
+
+    def advance(self, call: Call, text: str, evidence: str = "") -> Rotation:
+        """Confirm a manual gate, or look again now."""
+        return self._decide(call, self.find(call, text).number, Advanced(call.person.id, evidence))
+
+    def retry(self, call: Call, text: str, reason: str = "") -> Rotation:
+        """Try a failed step again."""
+        return self._decide(call, self.find(call, text).number, Retried(call.person.id, reason))
+
+    def skip(self, call: Call, text: str, reason: str) -> Rotation:
+        """Skip the current step, or ask a second person whether to."""
+        event = Skipped(call.person.id, reason, random.token_hex(8))
+        return self._decide(call, self.find(call, text).number, event)
+
+    def cancel(self, call: Call, text: str, reason: str) -> Rotation:
+        """Withdraw a request of which nothing was done."""
+        return self._decide(call, self.find(call, text).number, Cancelled(call.person.id, reason))
+
+    def rollback(self, call: Call, text: str, reason: str) -> Rotation:
+        """Put everything back."""
+        rotation = self.find(call, text)
+        if rotation.state is State.PROMOTED:
+            with self._database.read() as reader:
+                other = reader.open_rotation(rotation.plan.credential, rotation.plan.environment)
+            if other is not None and other.number != rotation.number:
+                raise Refused(
+                    f"{other.id} is already rotating {rotation.plan.credential} further; finish or roll back that one "
+                    f"first.",
+                    code="already-open",
+                )
+        return self._decide(call, rotation.number, RolledBack(call.person.id, reason))
+
+    def trouble(self, call: Call, text: str, branch: str) -> str:
+        """Run a branch of the runbook's troubleshooting."""
+        return self._troubleshooter.run(self.find(call, text), branch, call.person.id)
+
+    # --- for the engine -----------------------------------------------------------------------------------------------
+
+    def replan(self, rotation: Rotation) -> PlanChanged | None:
+        """Just before the first step: does the approved plan still hold? Facts that cannot be read hold it too."""
+        try:
+            with self._database.read() as reader:
+                rows = reader.credential(rotation.plan.credential, rotation.plan.environment)
+            if not rows:
+                raise Refused(f"{rotation.plan.credential} is no longer declared")
+            plan = self._planner.plan(subject_of(rows[0]), rotation.plan.requester, rotation.plan.reason)
+        except Refused as error:
+            return PlanChanged(rotation.plan, random.token_hex(8), (str(error),))
+        except KeyturnError:
+            return None  # a passing fault; the step itself will meet it and retry
+        if plan.digest == rotation.plan.digest:
+            return None
+        return PlanChanged(plan, random.token_hex(8), changes(rotation.plan, plan))
+
+    # --- shared -------------------------------------------------------------------------------------------------------
+
+    def _decide(self, call: Call, number: int, event: Happening) -> Rotation:
+        """Load, decide, save; again when another decision came first."""
+        for _ in range(ATTEMPTS):
+            try:
+                with self._database.begin() as tx:
+                    rotation = tx.rotation(number)
+                    saved = tx.save(rotation, decide(rotation, event, tx.now))
+                    announce(tx, rotation, saved)
+                    self._mark(tx, call, saved)
+                return saved
+            except Stale:
+                continue
+        raise Refused(f"R-{number} is changing too fast right now; try again in a moment.", code="busy")
+
+    @staticmethod
+    def _mark(tx: Transaction, call: Call, rotation: Rotation) -> None:
+        """The intent has had its effect: when it runs a second time it only answers."""
+        if call.intent:
+            tx.mark_intent(call.intent, rotation.number)
+
+    def _named(self, reader: Reader, call: Call, name: str) -> CredentialRow:
+        """The one credential of this name that the caller may see; others do not exist for them."""
+        wanted, _, environment = name.partition("@")
+        seen = [row for row in reader.credential(wanted, environment or None) if self._sees(call, row)]
+        if not seen:
+            near = reader.similar_names(wanted)
+            advice = f" Did you mean {' or '.join(near)}?" if near else " See what there is with: list."
+            raise Refused(f"There is no credential {name[:80]!r}.{advice}", code="unknown-credential")
+        if len(seen) > 1:
+            names = ", ".join(f"{row.name}@{row.environment}" for row in seen)
+            raise Refused(f"{wanted} exists in several environments; name one: {names}.", code="ambiguous-name")
+        self._allow(call, seen[0])
+        return seen[0]
+
+    def _subject(self, call: Call, name: str) -> Subject:
+        with self._database.read() as reader:
+            return subject_of(self._named(reader, call, name))
+
+    def _may_open(self, reader: Reader, subject: Subject) -> None:
+        rotation = reader.open_rotation(subject.name, subject.environment)
+        if rotation is not None:
+            raise Refused(
+                f"{rotation.id} is already rotating {subject.name}; follow it with: status {rotation.id}.",
+                code="already-open",
+            )
+        overlapping = reader.open_overlaps(subject.name, subject.environment)
+        if overlapping + 2 > subject.max_valid:
+            raise Refused(
+                f"{subject.name} still has {overlapping} old version(s) being retired, and at most {subject.max_valid} "
+                f"versions may be valid; wait for the retirement, see: status {subject.name}.",
+                code="too-many-valid",
+            )
+
+    def _sees(self, call: Call, target: Target) -> bool:
+        return self._policy.may(call.person, Need.SEE, target, call.channel, self._groups(call, target)).allowed
+
+    def _allow(self, call: Call, target: Target) -> None:
+        if call.need is Need.APPROVE:
+            return  # decided by `vote` on live membership
+        verdict = self._policy.may(call.person, call.need, target, call.channel, self._groups(call, target))
+        if not verdict.allowed:
+            raise Refused(verdict.because, code=verdict.code)
+
+    def _groups(self, call: Call, target: Target) -> Mapping[str, frozenset[str] | None]:
+        """Membership, read live by a worker; a word answered at once makes do with what is remembered."""
+        names = self._policy.needed_groups(target)
+        if not names:
+            return {}
+        return self._directory.groups(names) if call.intent else self._directory.remembered(names)
+
+    def _record_refusal(self, call: Call, rotation: Rotation, because: str, code: str) -> None:
+        detail = {"because": because, "code": code, "word": call.word}
+        with self._database.begin() as tx:
+            tx.audit(Entry(Event.VOTE_REFUSED, call.person.id, rotation.id, rotation.plan.credential, detail))
+
+
+@dataclass(frozen=True, slots=True)
+class _Named:
+    """A rotation's credential, as policy looks at it."""
+
+    name: str
+    environment: str
+    kind: str
+    owner: str
+
+    @classmethod
+    def of(cls, row: RotationSummary) -> _Named:
+        """From a line of a list."""
+        return cls(row.credential, row.environment, row.kind, row.owner)
+
+
+def target_of(rotation: Rotation) -> Target:
+    """A rotation's credential, as policy looks at it."""
+    plan = rotation.plan
+    return _Named(plan.credential, plan.environment, plan.kind, plan.owner)
+
+
+def subject_of(row: CredentialRow) -> Subject:
+    """A credential of the inventory, as the planner wants it."""
+    return Subject(
+        name=row.name,
+        environment=row.environment,
+        kind=row.kind,
+        owner=row.owner,
+        runbook=row.runbook,
+        inputs=row.inputs,
+        cadence=row.cadence,
+        channel=str(row.detail.get("channel", "")),
+        max_valid=int(row.detail.get("max_valid", 2)),
+    )
+
+
+def _view(reader: Reader, row: CredentialRow) -> CredentialView:
+    under_way = reader.rotations(credential=row.name, environment=row.environment, under_way=True, limit=10)
+    return CredentialView(
+        name=row.name,
+        environment=row.environment,
+        kind=row.kind,
+        owner=row.owner,
+        runbook=row.runbook,
+        next_due=row.next_due,
+        last_rotated_at=row.last_rotated_at,
+        open_rotation=next((run.number for run in under_way if run.state in OPEN), None),
+        open_overlaps=sum(run.overlap in (Overlap.RETIRING, Overlap.BLOCKED) for run in under_way),
+    )
+
+
+def _summary(reader: Reader, row: RotationSummary) -> Summary:
+    rotation = reader.rotation(row.number) if row.ended_at is None else None
+    i = rotation.current if rotation is not None else None
+    return Summary(
+        number=row.number,
+        credential=row.credential,
+        environment=row.environment,
+        state=row.state.value,
+        overlap=row.overlap.value,
+        requester=row.requester,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        outcome=row.outcome,
+        step=rotation.plan.steps[i].title if rotation is not None and i is not None else "",
+    )

@@ -1,0 +1,283 @@
+"""Carries one step out: calls the operation, probe or sensors, and turns whatever happens into an outcome as data."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from bot.contracts.adapter import Absent, Operation, Present, Run, Secrets, Unclear
+from bot.contracts.registry import Registry
+from bot.core import duration
+from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
+from bot.core.plan import PlannedStep
+from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Rotation, StepRun
+from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
+from bot.core.template import TemplateError, evaluate_span, references
+from bot.engine.fanout import Targets, fan_out, slug
+from bot.engine.judge import judge, silence
+from bot.engine.scope import parameters, scope_of
+
+log = logging.getLogger(__name__)
+SOON = timedelta(seconds=1)
+
+
+class Executor:
+    """Executes steps. `stretch` turns a real delay (a server's Retry-After) into the engine's time."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        secrets: Secrets,
+        now: Callable[[], datetime],
+        stretch: Callable[[timedelta], timedelta],
+        targets: Targets,
+    ) -> None:
+        self._registry = registry
+        self._secrets = secrets
+        self._now = now
+        self._stretch = stretch
+        self._targets = targets
+
+    def execute(self, rotation: Rotation, i: int) -> Outcome:
+        """Carry step `i` out, which was begun in the database before. Never raises."""
+        run = rotation.steps[i]
+        try:
+            return self._carry_out(rotation, i, rotation.plan.steps[i])
+        except Transient as error:
+            backoff = timedelta(seconds=min(2.0**run.failures, 300.0))
+            return Failed(_first_line(error), retry_in=self._stretch(max(error.delay, backoff)))
+        except Ambiguous as error:
+            hint = "Look at the system itself; then retry to look again, or roll back."
+            return Failed(f"{_first_line(error)} ({error.evidence})", hint=hint, ambiguous=True)
+        except Permanent as error:
+            return Failed(_first_line(error), hint=error.hint)
+        except Exception as error:  # noqa: BLE001 - an adapter's mistake must become data, and its text may hold anything
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+            log.error("a step raised %s at %s", type(error).__name__, place, extra={"rotation": rotation.id})
+            return Failed(f"{type(error).__name__} at {place}", hint="This is a defect; the log has the place.")
+
+    def run_for(self, rotation: Rotation, planned: PlannedStep, token_tail: str = "") -> Run:
+        """The `run` that an adapter gets: token, operator, deadline."""
+        timeout = evaluate_span(planned.step.timeout, scope_of(rotation)).total_seconds()
+        token = f"keyturn-{rotation.id}-{planned.id}-{rotation.nonce[:8]}{token_tail}"
+        adapter = logging.LoggerAdapter(log, {"rotation": rotation.id, "step": planned.id})
+        return Run(
+            rotation=rotation.id,
+            token=token,
+            operator=rotation.plan.requester,
+            secrets=self._secrets,
+            now=self._now(),
+            log=adapter,
+            deadline=time.monotonic() + timeout,
+        )
+
+    def _carry_out(self, rotation: Rotation, i: int, planned: PlannedStep) -> Outcome:
+        step, run = planned.step, rotation.steps[i]
+        if run.undoing:
+            return self._undo(rotation, i, planned)
+        match step:
+            case DoStep():
+                return self._do(rotation, i, planned, step)
+            case CheckStep():
+                return self._check(rotation, planned, step, run)
+            case WaitStep():
+                return self._wait(rotation, planned, step, run)
+            case QuietStep():
+                return self._quiet(rotation, planned, step, run)
+            case AskStep():
+                return Asking(step.ask)
+        raise Permanent(f"{planned.id} is a kind of step that this version does not know", "upgrade keyturn")
+
+    # --- do -----------------------------------------------------------------------------------------------------------
+
+    def _do(self, rotation: Rotation, i: int, planned: PlannedStep, step: DoStep) -> Outcome:
+        run = rotation.steps[i]
+        if "watch_since" in run.progress:
+            return self._watch(rotation, planned, step, run)
+        scope = scope_of(rotation)
+        operation = self._registry.operation(step.do)
+        shared, own = rotation.plan.arguments, step.with_
+        if step.each is None:
+            p = parameters(operation.Params, shared, own, scope)
+            outputs, evidence = _apply(operation, p, self.run_for(rotation, planned), look_first=run.attempt > 1)
+        else:
+
+            def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
+                p = parameters(operation.Params, shared, own, {**scope, "each": target})
+                tail = f"-{slug(target)}"
+                return _apply(operation, p, self.run_for(rotation, planned, tail), look_first=look_first)
+
+            outputs, evidence = fan_out(self._targets, rotation, i, scope, one)
+        if step.watch is None:
+            return Done(outputs, evidence)
+        now = self._now()
+        return NotYet(
+            at=now + self._span(step.watch.every, rotation),
+            evidence=f"done, watching {step.watch.check}",
+            progress={"watch_since": now.isoformat()},
+            outputs=outputs,
+        )
+
+    def _watch(self, rotation: Rotation, planned: PlannedStep, step: DoStep, run: StepRun) -> Outcome:
+        assert step.watch is not None
+        verdict = self._measure(rotation, planned, step.watch)
+        if not verdict.holds:
+            return BackOut(f"{step.watch.check} failed while watched: {verdict.evidence}")
+        now = self._now()
+        until = datetime.fromisoformat(run.progress["watch_since"]) + self._span(step.watch.for_, rotation)
+        if now >= until:
+            return Done({}, f"watched: {verdict.evidence}")
+        at = min(until, now + self._span(step.watch.every, rotation))
+        return NotYet(at=at, evidence=verdict.evidence, progress=run.progress)
+
+    def _undo(self, rotation: Rotation, i: int, planned: PlannedStep) -> Outcome:
+        step, run = planned.step, rotation.steps[i]
+        assert isinstance(step, DoStep)
+        operation = self._registry.operation(step.do)
+        scope, shared = scope_of(rotation), rotation.plan.arguments
+        try:
+            if step.each is None:
+                p = parameters(operation.Params, shared, step.with_, scope)
+                operation.undo(p, self.run_for(rotation, planned), run.outputs)
+                return Done({}, "undone")
+        except TemplateError:
+            return Done({}, "nothing to undo: its parameters were never complete")
+        outputs: Mapping[str, Any] = run.outputs.get("targets", {})
+
+        def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
+            p = parameters(operation.Params, shared, step.with_, {**scope, "each": target})
+            operation.undo(p, self.run_for(rotation, planned, f"-{slug(target)}"), outputs.get(target, {}))
+            return {}, "undone"
+
+        return Done({}, fan_out(self._targets, rotation, i, scope, one)[1])
+
+    # --- check, wait, quiet -------------------------------------------------------------------------------------------
+
+    def _measure(self, rotation: Rotation, planned: PlannedStep, condition: Condition | CheckStep) -> Any:
+        probe = self._registry.probe(condition.check)
+        over = condition.expect.over if condition.expect else None
+        extra = {"over": self._span(over, rotation)} if over else {}
+        own = planned.step.with_ | condition.with_
+        scope = scope_of(rotation)
+        run = self.run_for(rotation, planned)
+        if planned.step.each is None or isinstance(planned.step, DoStep):
+            p = parameters(probe.Params, rotation.plan.arguments, own, scope, extra)
+            return judge(probe.measure(p, run), condition.expect)
+        verdicts = {}
+        for target in Targets.of(planned.step.each, scope):
+            p = parameters(probe.Params, rotation.plan.arguments, own, {**scope, "each": target}, extra)
+            verdicts[target] = judge(probe.measure(p, run), condition.expect)
+        failed = {target: verdict for target, verdict in verdicts.items() if not verdict.holds}
+        told = "; ".join(f"{target}: {verdict.evidence}" for target, verdict in (failed or verdicts).items())
+        return replace(next(iter((failed or verdicts).values())), evidence=told)
+
+    def _check(self, rotation: Rotation, planned: PlannedStep, step: CheckStep, run: StepRun) -> Outcome:
+        verdict = self._measure(rotation, planned, step)
+        now, began = self._now(), run.began_at or self._now()
+        over = self._span(step.expect.over, rotation) if step.expect and step.expect.over else timedelta(0)
+        if verdict.holds and now >= began + over:
+            return Done({}, verdict.evidence)
+        if verdict.stop:
+            return Failed(verdict.evidence, hint=_hint(planned))
+        if not verdict.holds and now >= began + over + self._span(step.within, rotation):
+            within = duration.show(self._span(step.within, rotation))
+            return Failed(f"still failing after {within}: {verdict.evidence}", hint=_hint(planned))
+        at = now + self._span(step.every, rotation)
+        if verdict.holds:
+            at = min(at, began + over)
+        return NotYet(at=max(at, now + SOON), evidence=verdict.evidence)
+
+    def _wait(self, rotation: Rotation, planned: PlannedStep, step: WaitStep, run: StepRun) -> Outcome:
+        now, began = self._now(), run.began_at or self._now()
+        ends = began + self._span(step.wait, rotation)
+        if now >= ends:
+            ends = began + self._believed(step.wait, rotation, planned)
+        if now < ends:
+            return NotYet(at=ends, evidence=f"waiting {step.wait}")
+        if step.until is None:
+            return Done({}, f"waited {duration.show(ends - began)}")
+        verdict = self._measure(rotation, planned, step.until)
+        if verdict.holds:
+            return Done({}, verdict.evidence)
+        within = self._span(step.within, rotation)
+        if verdict.stop or now >= ends + within:
+            return Failed(
+                f"{step.until.check} does not hold {duration.show(within)} after the wait: {verdict.evidence}"
+            )
+        return NotYet(at=now + max(SOON, self._span(step.every, rotation)), evidence=verdict.evidence)
+
+    def _quiet(self, rotation: Rotation, planned: PlannedStep, step: QuietStep, run: StepRun) -> Outcome:
+        now, began = self._now(), run.began_at or self._now()
+        sightings = {}
+        for word in step.quiet:
+            sensor = self._registry.sensor(word)
+            p = parameters(sensor.Params, rotation.plan.arguments, step.with_, scope_of(rotation))
+            sightings[word] = sensor.last_seen(p, self.run_for(rotation, planned))
+        spans = {"quiet_for": step.for_, "at_least": step.at_least}
+        said = {name: self._span(text, rotation) for name, text in spans.items()}
+        found = silence(sightings, since=began, now=now, **said)
+        if found.quiet:
+            believed = {name: self._believed(text, rotation, planned) for name, text in spans.items()}
+            found = silence(sightings, since=began, now=now, **believed)
+        if found.quiet:
+            return Done({}, found.evidence)
+        if now >= began + self._span(step.within, rotation):
+            hint = "Find who still uses the old credential and move it; then retry. Nothing was removed."
+            return Failed(f"the old credential is still in use: {found.evidence}", hint=hint)
+        at = min(max(found.earliest, now + SOON), now + max(SOON, self._span(step.every, rotation)))
+        return NotYet(at=at, evidence=found.evidence)
+
+    # --- durations and facts ------------------------------------------------------------------------------------------
+
+    def _span(self, text: str, rotation: Rotation) -> timedelta:
+        return evaluate_span(text, scope_of(rotation))
+
+    def _believed(self, text: str, rotation: Rotation, planned: PlannedStep) -> timedelta:
+        """The duration with every fact read again: a wait is believed to be over only on today's facts."""
+        scope = scope_of(rotation)
+        facts = dict(scope["facts"])
+        for reference in references(text):
+            if reference.scope == "facts":
+                facts[reference.name] = self._reread(rotation, planned, reference.name, facts[reference.name])
+        return evaluate_span(text, {**scope, "facts": facts})
+
+    def _reread(self, rotation: Rotation, planned: PlannedStep, name: str, planned_value: Any) -> Any:
+        said = rotation.plan.facts[name]
+        fact = self._registry.fact(said["read"])
+        p = parameters(fact.Params, rotation.plan.arguments, said["with"], scope_of(rotation))
+        known = fact.read(p, self.run_for(rotation, planned))
+        out = said["bound"] == "same" and known.value != planned_value
+        if said["bound"] == "at_most":
+            out = float(str(known.value)) > float(said["at_most"])
+        if out:
+            raise Permanent(
+                f"{name} is now {known.value} ({known.source}), outside of what the plan allows",
+                "Look why it changed; then retry if it is back in bounds, or ask a second person to skip this step.",
+            )
+        return known.value
+
+
+def _apply(operation: Operation, p: Any, run: Run, *, look_first: bool) -> tuple[Mapping[str, Any], str]:
+    """Make it so; after a crash or a failure look first, and do it again only where it is absent."""
+    if look_first:
+        found = operation.observe(p, run)
+        if isinstance(found, Present):
+            return found.outputs, "found done"
+        if isinstance(found, Unclear):
+            raise Ambiguous("it cannot be told whether this was done", found.why)
+        assert isinstance(found, Absent)
+    return operation.ensure(p, run), "done"
+
+
+def _hint(planned: PlannedStep) -> str:
+    return "Use the troubleshooting buttons, retry, or roll back." if planned.id else ""
+
+
+def _first_line(error: KeyturnError) -> str:
+    return str(error).split("\n", 1)[0][:500]

@@ -1,0 +1,84 @@
+"""Fan-out: one operation over many targets inside one step, with a bound, a row per target, and a join."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from bot.core.errors import KeyturnError, Permanent, Transient
+from bot.core.rotation import Rotation
+from bot.core.template import evaluate
+
+One = Callable[[str, bool], tuple[Mapping[str, Any], str]]
+MOST = 1000
+
+
+class Targets:
+    """Rows of the targets of a step; `bot.engine.legs` backs it with the store."""
+
+    def done(self, rotation: Rotation, i: int, undoing: bool) -> Mapping[str, Mapping[str, Any]]:
+        """Targets that are finished, with their outputs."""
+        raise NotImplementedError
+
+    def record(
+        self, rotation: Rotation, i: int, target: str, *, good: bool, outputs: Mapping[str, Any], evidence: str
+    ) -> None:
+        """Save what became of one target, audited."""
+        raise NotImplementedError
+
+    @staticmethod
+    def of(each: str | list[str], scope: Mapping[str, Any]) -> list[str]:
+        """The targets that the runbook names; raises `Permanent` when that is no list of names."""
+        values = evaluate(each, scope)
+        if not isinstance(values, list) or not all(isinstance(value, str) and value for value in values):
+            raise Permanent("each: does not give a list of names", "check the credential's inputs")
+        if len(values) > MOST or len(set(values)) != len(values):
+            raise Permanent(f"each: gives a name twice, or more than {MOST}", "check the credential's inputs")
+        return values
+
+
+def slug(target: str) -> str:
+    """A short stable name for a target, safe in tokens."""
+    return hashlib.sha256(target.encode()).hexdigest()[:8]
+
+
+def fan_out(
+    targets: Targets, rotation: Rotation, i: int, scope: Mapping[str, Any], one: One
+) -> tuple[dict[str, Any], str]:
+    """Run `one` for every target that is not finished yet, at most `at_once` at a time.
+
+    Returns `{"targets": {name: outputs}}`. When some failed: raises `Transient` if all failures may pass by themselves,
+    else `Permanent`; what succeeded stays recorded and is not repeated.
+    """
+    run, step = rotation.steps[i], rotation.plan.steps[i].step
+    assert step.each is not None
+    names = Targets.of(step.each, scope)
+    finished = dict(targets.done(rotation, i, run.undoing))
+    problems: dict[str, KeyturnError] = {}
+
+    def attempt(target: str) -> None:
+        try:
+            outputs, evidence = one(target, run.attempt > 1)
+        except KeyturnError as error:
+            problems[target] = error
+            targets.record(rotation, i, target, good=False, outputs={}, evidence=str(error)[:500])
+        else:
+            finished[target] = outputs
+            targets.record(rotation, i, target, good=True, outputs=outputs, evidence=evidence)
+
+    todo = [name for name in names if name not in finished]
+    if todo:
+        with ThreadPoolExecutor(max_workers=min(step.at_once, len(todo)), thread_name_prefix="target") as pool:
+            for future in [pool.submit(attempt, target) for target in todo]:
+                future.result()
+    if not problems:
+        return {"targets": {name: dict(finished[name]) for name in names}}, f"{len(names)} of {len(names)} targets done"
+    told = "; ".join(f"{name}: {error}" for name, error in list(problems.items())[:5])
+    told = f"{len(names) - len(problems)} of {len(names)} targets done; {told}"
+    delays = [error.delay for error in problems.values() if isinstance(error, Transient)]
+    if len(delays) == len(problems):
+        raise Transient(told, max(delays))
+    hints = [error.hint for error in problems.values() if isinstance(error, Permanent) and error.hint]
+    raise Permanent(told, hints[0] if hints else "Retry repeats only the targets that failed.")

@@ -1,0 +1,160 @@
+"""What people ask for comes in here: checked, stored with its audit row. Nothing here waits or calls out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from bot.contracts.command import Answer, Call, Need, Rotations
+from bot.contracts.people import Directory
+from bot.core.errors import Permanent, Refused
+from bot.core.events import Entry, Event
+from bot.core.suspicion import looks_like_secret
+from bot.core.words import Typed, parse, rotation_number
+from bot.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """One thing that a person did: typed words, clicked a button, submitted a form."""
+
+    key: str
+    """Names the delivery; the second one with the same key changes nothing."""
+    account: str
+    """`slack:T1/U1` or `os:alice`."""
+    text: str = ""
+    """What was typed after the command; empty when `word` says it."""
+    word: str = ""
+    args: tuple[str, ...] = ()
+    flags: Mapping[str, str] = field(default_factory=dict)
+    channel: str = ""
+    surface: str = "slack"
+    bound: Mapping[str, str] = field(default_factory=dict)
+    confirmed: bool = False
+    ticked: tuple[str, ...] = ()
+    form: str = ""
+    """External id of a modal that was opened for the answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of it: an answer now, or the number under which it is stored."""
+
+    answer: Answer | None = None
+    number: int = 0
+    fresh: bool = True
+    word: str = ""
+
+
+class Intake:
+    """The door. `rotations` is used for words that only read."""
+
+    def __init__(
+        self,
+        database: Database,
+        commands: Callable[[], Mapping[str, Any]],
+        rotations: Rotations,
+        directory: Directory,
+    ) -> None:
+        self._database = database
+        self._commands = commands
+        self._rotations = rotations
+        self._directory = directory
+
+    def read(self, heard: Heard) -> Typed:
+        """What the person means, without storing anything. Raises `Refused` with the way out."""
+        commands = self._commands()
+        if heard.word:
+            typed = Typed(word=heard.word, args=heard.args, flags=dict(heard.flags))
+        else:
+            flags = {word: getattr(command, "flags", {}) for word, command in commands.items()}
+            typed = parse(heard.text, flags)
+        if typed.word not in commands:
+            raise Refused(f"There is no word {typed.word[:40]!r}; see them all with: help.", code="unknown-word")
+        return typed
+
+    def hear(self, heard: Heard) -> Receipt:
+        """Answer a word that only reads, or store the intent. When this returns, what was asked for is durable.
+
+        Raises `Refused` with one sentence for the person, audited where it matters; nothing was stored then.
+        Raises `Permanent` when the database cannot be written: do not acknowledge.
+        """
+        self._refuse_secrets(heard)
+        typed = self.read(heard)
+        command = self._commands()[typed.word]
+        if getattr(command, "at_once", False):
+            person = self._directory.known(heard.account)
+            if person is not None:
+                call = Call(typed.word, command.need, person, typed.args, typed.flags, heard.channel, heard.surface)
+                return Receipt(answer=command.run(call, self._rotations), word=typed.word)
+        return self._store(heard, typed)
+
+    def flooded(self, account: str, count: int) -> None:
+        """One audit row for many refused requests of one source."""
+        with self._database.begin() as tx:
+            tx.audit(Entry(Event.FLOOD, account, detail={"refused": count}))
+
+    def forged(self, source: str, count: int, why: str) -> None:
+        """One audit row for many requests that were not Slack's."""
+        with self._database.begin() as tx:
+            tx.audit(Entry(Event.FLOOD, source, detail={"forged": count, "why": why}))
+
+    def _store(self, heard: Heard, typed: Typed) -> Receipt:
+        subject = rotation_number(typed.args[0]) if typed.args else None
+        with self._database.begin() as tx:
+            bound = dict(heard.bound)
+            if not bound and subject is not None and typed.word in ("approve", "reject"):
+                bound = dict(tx.binding(subject) or {})
+            payload = {
+                "args": list(typed.args),
+                "flags": dict(typed.flags),
+                "bound": bound,
+                "confirmed": heard.confirmed,
+                "ticked": list(heard.ticked),
+                "form": heard.form,
+            }
+            row, fresh = tx.add_intent(
+                key=heard.key,
+                word=typed.word,
+                person=heard.account,
+                channel=heard.channel,
+                surface=heard.surface,
+                subject=f"R-{subject}" if subject is not None else " ".join(typed.args[:1]),
+                payload=payload,
+            )
+            if fresh:
+                detail = {
+                    "intent": row.number,
+                    "word": typed.word,
+                    "args": list(typed.args),
+                    "flags": dict(typed.flags),
+                    "surface": heard.surface,
+                    "channel": heard.channel,
+                    "plan": bound.get("digest", ""),
+                }
+                rotation = f"R-{subject}" if subject is not None else ""
+                tx.audit(Entry(Event.INTENT, heard.account, rotation=rotation, detail=detail))
+        return Receipt(number=row.number, fresh=fresh, word=typed.word)
+
+    def _refuse_secrets(self, heard: Heard) -> None:
+        for text in (heard.text, *heard.args, *heard.flags.values()):
+            kind = looks_like_secret(text)
+            if kind is None:
+                continue
+            detail = {"code": "secret-typed", "kind": kind, "surface": heard.surface}
+            with self._database.begin() as tx:
+                tx.audit(Entry(Event.REFUSED, heard.account, detail=detail))
+            raise Refused(
+                f"That looks like {kind}, so I did not keep it. Treat it as leaked: delete your message if it is "
+                f"visible and rotate it. Values go in on a terminal, never in Slack.",
+                code="secret-typed",
+            )
+
+
+def need_of(command: Any) -> Need:
+    """The right that a command module declares; raises `Permanent` for a module that declares none."""
+    need = getattr(command, "need", None)
+    if not isinstance(need, Need):
+        raise Permanent(f"{getattr(command, '__name__', 'a command')} declares no need", "add need = Need.…")
+    return need

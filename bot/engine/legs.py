@@ -1,0 +1,114 @@
+"""Runs a leg: a due step and those that follow at once. Begin, act, finish; any of them may be the last."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bot.contracts.delivery import Leg
+from bot.core.decide import Decision, Stale, decide
+from bot.core.errors import KeyturnError
+from bot.core.events import Entry, Event
+from bot.core.rotation import Began, Ended, Outcome, PlanChanged, Rotation, Stage, State
+from bot.engine.announce import announce
+from bot.engine.executor import Executor
+from bot.engine.fanout import Targets
+from bot.store.database import Database
+from bot.store.writing import Transaction
+
+log = logging.getLogger(__name__)
+
+Replan = Callable[[Rotation], PlanChanged | None]
+"""Plans again before the first step; None when the plan still holds."""
+
+
+class TargetRows(Targets):
+    """The targets of a fan-out in the store, each saved and audited as soon as it is known."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def done(self, rotation: Rotation, i: int, undoing: bool) -> Mapping[str, Mapping[str, Any]]:
+        """Targets already finished in this direction."""
+        stage = "undone" if undoing else "done"
+        with self._database.read() as reader:
+            rows = reader.targets(rotation.number, i)
+        return {name: row.outputs for name, row in rows.items() if row.stage == stage}
+
+    def record(
+        self, rotation: Rotation, i: int, target: str, *, good: bool, outputs: Mapping[str, Any], evidence: str
+    ) -> None:
+        """Save one target with its audit row."""
+        run, planned = rotation.steps[i], rotation.plan.steps[i]
+        stage = ("undone" if run.undoing else "done") if good else "failed"
+        detail = {"step": planned.id, "target": target, "result": stage, "evidence": evidence, "outputs": dict(outputs)}
+        entry = Entry(Event.STEP_TARGETS, "keyturn", rotation.id, rotation.plan.credential, detail)
+        with self._database.begin() as tx:
+            tx.put_target(rotation.number, i, target, run.attempt, stage, outputs, evidence)
+            tx.audit(entry)
+
+
+class Legs:
+    """Runs step legs for one worker. `worker` is fresh per process start and fences what a dead process began."""
+
+    def __init__(self, database: Database, executor: Executor, replan: Replan, worker: str) -> None:
+        self._database = database
+        self._executor = executor
+        self._replan = replan
+        self._worker = worker
+
+    def run(self, leg: Leg) -> None:
+        """Run the step and those that follow at once. Never raises; what is lost is found by the timers."""
+        assert leg.step is not None
+        try:
+            claim = self._begin(leg.number, leg.step, leg.attempt)
+            while claim is not None:
+                rotation, i = claim
+                outcome = self._executor.execute(rotation, i)
+                claim = self._finish(rotation, i, outcome)
+        except Stale:
+            return
+        except KeyturnError as error:
+            log.warning("a leg stopped: %s", error, extra={"rotation": f"R-{leg.number}"})
+
+    def _begin(self, number: int, step: int, attempt: int) -> tuple[Rotation, int] | None:
+        with self._database.read() as reader:
+            seen = reader.rotation(number)
+        changed = None
+        if seen is not None and seen.state is State.APPROVED and not any(run.touched for run in seen.steps):
+            changed = self._replan(seen)
+        with self._database.begin() as tx:
+            rotation = tx.rotation(number)
+            if rotation is None:
+                return None
+            if changed is not None and seen is not None and rotation.version == seen.version:
+                announce(tx, rotation, tx.save(rotation, decide(rotation, changed, tx.now)))
+                return None
+            saved = tx.save(rotation, decide(rotation, Began(step, attempt, self._worker), tx.now))
+            announce(tx, rotation, saved)
+        return self._mine(saved, step)
+
+    def _finish(self, rotation: Rotation, i: int, outcome: Outcome) -> tuple[Rotation, int] | None:
+        attempt = rotation.steps[i].attempt
+        with self._database.begin() as tx:
+            fresh = tx.rotation(rotation.number)
+            if fresh is None:
+                return None
+            decision = decide(fresh, Ended(i, attempt, self._worker, outcome), tx.now)
+            following = decision.dispatch
+            if following is not None and decision.rotation.state is not State.ROLLED_BACK:
+                decision = self._claim(decision, following, tx)
+            saved = tx.save(fresh, decision)
+            announce(tx, fresh, saved)
+        return self._mine(saved, following) if following is not None else None
+
+    def _claim(self, decision: Decision, following: int, tx: Transaction) -> Decision:
+        """Begin the next step in the same transaction, so that it needs no delivery of its own."""
+        run = decision.rotation.steps[following]
+        began = decide(decision.rotation, Began(following, run.attempt, self._worker), tx.now)
+        return Decision(began.rotation, (*decision.entries, *began.entries))
+
+    def _mine(self, rotation: Rotation, i: int) -> tuple[Rotation, int] | None:
+        run = rotation.steps[i]
+        return (rotation, i) if run.stage is Stage.RUNNING and run.worker == self._worker else None

@@ -1,0 +1,266 @@
+"""Planning: reads the facts, asks the catalog what each word does, and freezes it as a plan. Changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol
+
+from bot.contracts.adapter import Effect, Operation, Run, Secrets
+from bot.contracts.command import Draft
+from bot.contracts.registry import Registry
+from bot.core import duration
+from bot.core.errors import KeyturnError, Permanent, Refused
+from bot.core.plan import READS, Plan, PlannedStep
+from bot.core.policy import ApprovalRule
+from bot.core.rotation import Box
+from bot.core.runbook import CheckStep, DoStep, Kind, QuietStep, Runbook, Section, StepBase, WaitStep, words_of
+from bot.core.template import evaluate, evaluate_span
+from bot.engine.scope import parameters, scope_of_plan
+
+log = logging.getLogger(__name__)
+PLANNING_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A credential as the settings declare it: what a plan is made for."""
+
+    name: str
+    environment: str
+    kind: str
+    owner: str
+    runbook: str
+    inputs: Mapping[str, Any]
+    cadence: timedelta | None
+    channel: str
+    max_valid: int = 2
+
+
+class Runbooks(Protocol):
+    """Runbooks by name, as loaded at start."""
+
+    def get(self, name: str) -> tuple[Runbook, str]:
+        """The runbook and its content hash; raises `Refused` when there is none, or it has mistakes."""
+        ...
+
+
+class Checklist(Protocol):
+    """Ticks what can be checked; see `bot.engine.checklist`."""
+
+    def boxes(self, subject: Subject, plan: Plan, missing: Mapping[str, tuple[str, ...]]) -> tuple[Box, ...]: ...
+
+
+class Planner:
+    """Makes plans and drafts."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        runbooks: Runbooks,
+        secrets: Secrets,
+        checklist: Checklist,
+        rule: Callable[[Subject], ApprovalRule],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._registry = registry
+        self._runbooks = runbooks
+        self._secrets = secrets
+        self._checklist = checklist
+        self._rule = rule
+        self._now = now
+
+    def draft(self, subject: Subject, requester: str, reason: str) -> Draft:
+        """Everything that a person sees before starting. Raises `Refused` with what is missing."""
+        plan = self.plan(subject, requester, reason)
+        run = self._run(subject, requester)
+        missing = self._registry.access(sorted(_words(plan)), run)
+        warnings = [f"{adapter} lacks {', '.join(what)}" for adapter, what in missing.items() if what]
+        waits, forward, whole = timeline(plan)
+        now = self._now()
+        retired = now + whole if plan.promotion < len(plan.steps) else None
+        boxes = self._checklist.boxes(subject, plan, missing)
+        return Draft(plan, boxes, now + forward, retired, tuple(warnings), waits)
+
+    def plan(self, subject: Subject, requester: str, reason: str) -> Plan:
+        """Read facts, resolve words, freeze. Two calls on an unchanged world give the same digest."""
+        runbook, content_hash = self._runbooks.get(subject.runbook)
+        rule = self._rule(subject)
+        inputs = _inputs(runbook, subject)
+        empty = Plan(
+            credential=subject.name,
+            environment=subject.environment,
+            kind=subject.kind,
+            owner=subject.owner,
+            runbook=runbook.runbook,
+            runbook_hash=content_hash,
+            requester=requester,
+            reason=reason,
+            inputs=inputs,
+            facts={},
+            steps=(),
+            before=tuple(runbook.before),
+            arguments=runbook.with_,
+            replaced=dict(runbook.replaced.items()),
+            approvers=rule.count,
+            approve_from=rule.names,
+            approve_within=rule.expires,
+            rollback_within=evaluate_span(runbook.rollback_within, {"inputs": inputs}),
+            retire_within=evaluate_span(runbook.retire_within, {"inputs": inputs}),
+            cadence=subject.cadence,
+            counts_old=runbook.overlap == "both-valid",
+            max_valid=subject.max_valid,
+            trouble=tuple(branch.model_dump(mode="json", by_alias=True) for branch in runbook.trouble),
+        )
+        run = self._run(subject, requester)
+        facts = {name: self._fact(name, source, empty, run) for name, source in runbook.facts.items()}
+        steps = tuple(self._planned(section, step) for section, step in runbook.sections())
+        fields = {name: getattr(empty, name) for name in Plan.__dataclass_fields__}
+        return Plan(**{**fields, "facts": facts, "steps": steps})
+
+    def _run(self, subject: Subject, requester: str) -> Run:
+        adapter = logging.LoggerAdapter(log, {"credential": subject.name})
+        return Run(
+            rotation="plan",
+            token="plan",  # noqa: S106 - a marker, not a credential
+            operator=requester,
+            secrets=self._secrets,
+            now=self._now(),
+            log=adapter,
+            deadline=time.monotonic() + PLANNING_SECONDS,
+        )
+
+    def _fact(self, name: str, source: Any, plan: Plan, run: Run) -> dict[str, Any]:
+        scope = scope_of_plan(plan)
+        fact = self._registry.fact(source.read)
+        try:
+            known = fact.read(parameters(fact.Params, plan.arguments, source.with_, scope), run)
+        except KeyturnError as error:
+            hint = f" {error.hint}" if isinstance(error, Permanent) and error.hint else ""
+            raise Refused(f"{name} cannot be read from {source.read}: {error}.{hint}", code="fact-unreadable") from None
+        at_most = evaluate_span(source.at_most, scope).total_seconds() if source.at_most else None
+        if at_most is not None and float(str(known.value)) > at_most:
+            allowed = duration.show(timedelta(seconds=at_most))
+            raise Refused(
+                f"{name} is {known.value} s ({known.source}), more than the {allowed} that the runbook allows; "
+                f"lower it there or raise the bound in the runbook.",
+                code="fact-out-of-bounds",
+            )
+        return {
+            "value": known.value,
+            "source": known.source,
+            "read": source.read,
+            "with": source.with_,
+            "type": source.type,
+            "bound": source.bound,
+            "at_most": at_most,
+        }
+
+    def _planned(self, section: Section, step: StepBase) -> PlannedStep:
+        effect = READS
+        permissions: list[str] = []
+        for kind, word in words_of(step):
+            part = self._registry.part(word)
+            if part is None:
+                raise Refused(f"the runbook's step {step.id} uses {word}, which no adapter offers", code="unknown-word")
+            permissions.extend(part.permissions)
+            if kind is Kind.DO:
+                if not issubclass(part, Operation):
+                    raise Refused(f"the runbook's step {step.id} does {word}, which is no operation", code="wrong-kind")
+                effect = Effect(part.effect).value
+        return PlannedStep(section, step, effect, tuple(dict.fromkeys(permissions)))
+
+
+def _inputs(runbook: Runbook, subject: Subject) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    unknown = sorted(set(subject.inputs) - set(runbook.inputs))
+    missing = []
+    for name, declared in runbook.inputs.items():
+        value = subject.inputs.get(name, declared.default)
+        if value is None:
+            missing.append(name)
+        values[name] = value
+    if unknown or missing:
+        told = [f"{name} is missing" for name in missing] + [f"{name} is not an input" for name in unknown]
+        raise Refused(
+            f"{subject.name} does not fit the runbook {runbook.runbook}: {', '.join(told)}; correct keyturn.yml.",
+            code="inputs",
+        )
+    return values
+
+
+def _words(plan: Plan) -> set[str]:
+    words = {word for planned in plan.steps for _, word in words_of(planned.step)}
+    return words | {fact["read"] for fact in plan.facts.values()}
+
+
+def timeline(plan: Plan) -> tuple[dict[str, str], timedelta, timedelta]:
+    """What each step waits for, and how long the rotation proper and everything together take by plan."""
+    scope = scope_of_plan(plan)
+    waits: dict[str, str] = {}
+    forward = whole = timedelta(0)
+    for planned in plan.steps:
+        span, told = _wait_of(planned, scope, plan)
+        if told:
+            waits[planned.id] = told
+        whole += span
+        if planned.section is Section.STEPS:
+            forward += span
+    return waits, forward, whole
+
+
+def _wait_of(planned: PlannedStep, scope: Mapping[str, Any], plan: Plan) -> tuple[timedelta, str]:
+    step = planned.step
+    if isinstance(step, WaitStep):
+        span = evaluate_span(step.wait, scope)
+        return span, _told(span, step.wait, plan)
+    if isinstance(step, QuietStep):
+        quiet, least = evaluate_span(step.for_, scope), evaluate_span(step.at_least, scope)
+        span = max(quiet, least)
+        return span, _told(span, step.for_, plan) + (f", watched at least {step.at_least}" if least else "")
+    if isinstance(step, DoStep) and step.watch:
+        span = evaluate_span(step.watch.for_, scope)
+        return span, f"watched {duration.show(span)}"
+    if isinstance(step, CheckStep) and step.expect and step.expect.over:
+        span = evaluate_span(step.expect.over, scope)
+        return span, f"over {duration.show(span)}"
+    return timedelta(0), ""
+
+
+def _told(span: timedelta, text: str, plan: Plan) -> str:
+    """`1h 15m = facts.token_life + facts.jwks_cache (identity settings; gateway caches)`."""
+    told = duration.show(span)
+    if "${{" not in text:
+        return told
+    formula = text.replace("${{", "").replace("}}", "").strip()
+    sources = [str(fact["source"]) for name, fact in plan.facts.items() if f"facts.{name}" in text]
+    return f"{told} = {formula}" + (f" ({'; '.join(sources)})" if sources else "")
+
+
+def changes(before: Plan, after: Plan) -> tuple[str, ...]:
+    """Names of what differs between two plans, for the card."""
+    old, new = before.to_json(), after.to_json()
+    named = [name for name in old if name not in ("facts", "steps") and old[name] != new[name]]
+    named += [f"fact {name}" for name in {*old["facts"], *new["facts"]} if _seen(old, name) != _seen(new, name)]
+    if old["steps"] != new["steps"]:
+        named.append("steps")
+    return tuple(named)
+
+
+def _seen(plan: Mapping[str, Any], name: str) -> Any:
+    fact = plan["facts"].get(name)
+    return None if fact is None else {k: v for k, v in fact.items() if k in ("value", "bound", "at_most")}
+
+
+def resolved(plan: Plan, name: str, outputs: Mapping[str, Any]) -> str:
+    """`old` or `new` of the runbook's `replaced`, as far as it can be told yet."""
+    text = plan.replaced.get(name)
+    if not text:
+        return ""
+    try:
+        return str(evaluate(text, {**scope_of_plan(plan), "steps": outputs}))
+    except KeyturnError:
+        return ""

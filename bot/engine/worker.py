@@ -1,0 +1,152 @@
+"""Runs what delivery brings: stored intents and step legs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from bot.contracts.command import Answer, Call, Rotations
+from bot.contracts.delivery import Leg
+from bot.contracts.people import Directory
+from bot.core.errors import Ambiguous, KeyturnError, Permanent, Refused
+from bot.core.events import Entry, Event
+from bot.engine.intake import need_of
+from bot.engine.legs import Legs
+from bot.store.database import Database
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """One per process. `run` is what delivery calls; it never raises."""
+
+    def __init__(
+        self,
+        database: Database,
+        legs: Legs,
+        commands: Callable[[], Mapping[str, Any]],
+        rotations: Rotations,
+        directory: Directory,
+        name: str,
+    ) -> None:
+        self._database = database
+        self._legs = legs
+        self._commands = commands
+        self._rotations = rotations
+        self._directory = directory
+        self._name = name
+
+    def run(self, leg: Leg) -> None:
+        """Run one leg to its end."""
+        try:
+            if leg.step is None:
+                self._run_intent(leg.number)
+            else:
+                self._legs.run(leg)
+        except KeyturnError as error:
+            log.warning("work was put off: %s", error)
+
+    def _run_intent(self, number: int) -> None:
+        with self._database.begin() as tx:
+            row = tx.begin_intent(number, self._name)
+        if row is None:
+            return
+        answer, refusal = self._answer(row)
+        with self._database.begin() as tx:
+            if refusal is not None:
+                detail = {"intent": number, "word": row.word, "code": refusal, "because": answer.text}
+                tx.audit(Entry(Event.REFUSED, row.person, rotation=row.subject, detail=detail))
+            payload = as_json(answer)
+            tx.finish_intent(number, payload)
+            if row.surface == "slack":
+                told = {**payload, "form": row.payload.get("form", ""), "word": row.word}
+                tx.add_notice(f"intent-{number}", row.person, row.channel, answer.text, told)
+
+    def _answer(self, row: Any) -> tuple[Answer, str | None]:
+        """What the word says, and the code of the refusal if it was one."""
+        command = self._commands().get(row.word)
+        if command is None:
+            return Answer(f"There is no word {row.word!r} any more; see them all with: help.", good=False), "gone"
+        if row.effect is not None:
+            return Answer(f"Done: see R-{row.effect}.", rotation=row.effect), None
+        person = self._directory.person(row.person)
+        call = Call(
+            word=row.word,
+            need=need_of(command),
+            person=person,
+            args=tuple(row.payload["args"]),
+            flags=row.payload["flags"],
+            channel=row.channel,
+            surface=row.surface,
+            bound=row.payload["bound"],
+            confirmed=row.payload["confirmed"],
+            ticked=tuple(row.payload["ticked"]),
+            intent=row.number,
+        )
+        try:
+            return command.run(call, self._rotations), None
+        except Refused as error:
+            return Answer(str(error), good=False), error.code
+        except Permanent as error:
+            return Answer(f"{error}. {error.hint}".strip(), good=False), "permanent"
+        except Ambiguous as error:
+            return Answer(f"{error}: {error.evidence}", good=False), "ambiguous"
+        except KeyturnError as error:
+            return Answer(f"It did not work this time: {error}. Try again in a moment.", good=False), "transient"
+        except Exception as error:  # noqa: BLE001 - the person must get an answer, and its text may hold anything
+            log.error("the word %s raised %s", row.word, type(error).__name__)
+            return Answer(
+                "Something is wrong inside keyturn; its log has the place. Nothing was changed by this word."
+            ), "defect"
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """An answer as JSON, for the row from which Slack or the command line draws it."""
+    draft = answer.draft
+    return {
+        "text": answer.text,
+        "good": answer.good,
+        "rotation": answer.rotation,
+        "data": answer.data,
+        "table": asdict(answer.table) if answer.table else None,
+        "draft": None
+        if draft is None
+        else {
+            "plan": draft.plan.to_json(),
+            "boxes": [asdict(box) for box in draft.boxes],
+            "expected_end": draft.expected_end.isoformat(),
+            "retired_by": draft.retired_by.isoformat() if draft.retired_by else None,
+            "warnings": list(draft.warnings),
+            "waits": dict(draft.waits),
+        },
+    }
+
+
+def of_json(data: Mapping[str, Any]) -> Answer:
+    """Read back what `as_json` wrote."""
+    from datetime import datetime
+
+    from bot.contracts.command import Draft, Table
+    from bot.core.plan import Plan
+    from bot.core.rotation import Box
+
+    table, draft = data.get("table"), data.get("draft")
+    return Answer(
+        text=data["text"],
+        good=data["good"],
+        rotation=data["rotation"],
+        data=data["data"],
+        table=Table(tuple(table["columns"]), tuple(tuple(row) for row in table["rows"])) if table else None,
+        draft=Draft(
+            plan=Plan.of_json(draft["plan"]),
+            boxes=tuple(Box(**box) for box in draft["boxes"]),
+            expected_end=datetime.fromisoformat(draft["expected_end"]),
+            retired_by=datetime.fromisoformat(draft["retired_by"]) if draft["retired_by"] else None,
+            warnings=tuple(draft["warnings"]),
+            waits=draft["waits"],
+        )
+        if draft
+        else None,
+    )
