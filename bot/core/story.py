@@ -1,0 +1,239 @@
+"""Sentences for the audit: one phrase per event, for the history of a rotation and the log below its card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bot.core.events import Event
+
+Detail = Mapping[str, Any]
+BOT = "keyturn"
+
+
+def tell(event: Event | str, actor: str, detail: Detail) -> str:
+    """One full sentence in plain text for a row of the audit; events of a newer version are named as they are."""
+    try:
+        phrase = PHRASES[Event(event)]
+    except ValueError:
+        return f"{_who(actor)} caused {event}."
+    told = phrase(_who(actor), detail).strip()
+    return told if told[-1] in ".!?" else told + "."
+
+
+def _who(actor: str) -> str:
+    return "keyturn" if actor in ("", BOT) else actor
+
+
+def _word(detail: Detail, name: str, otherwise: str = "") -> str:
+    value = detail.get(name)
+    return otherwise if value is None or value == "" else str(value)
+
+
+def _because(detail: Detail, name: str = "reason") -> str:
+    """`: the reason`, or nothing."""
+    return f": {_word(detail, name)}" if _word(detail, name) else ""
+
+
+def _in_brackets(text: str) -> str:
+    return f" ({text})" if text else ""
+
+
+def _short(digest: str) -> str:
+    return digest.removeprefix("sha256:")[:12]
+
+
+def _plan(detail: Detail) -> str:
+    return f"plan {_short(_word(detail, 'plan'))}" if _word(detail, "plan") else ""
+
+
+def _step(detail: Detail) -> str:
+    return _word(detail, "step", "a step")
+
+
+def _list(value: Any) -> str:
+    return ", ".join(str(one) for one in value) if isinstance(value, list | tuple) else str(value or "")
+
+
+def _outputs(detail: Detail) -> str:
+    """`publish gave kid=abc`: names and ids only, as the adapters returned them."""
+    outputs = detail.get("outputs")
+    if not isinstance(outputs, Mapping) or not outputs:
+        return ""
+    return ", ".join(f"{name} {value}" for name, value in outputs.items())
+
+
+def _requested(who: str, d: Detail) -> str:
+    boxes = d.get("boxes")
+    ticked = sum(bool(box.get("ticked")) for box in boxes.values()) if isinstance(boxes, Mapping) else 0
+    checklist = f", {ticked} of {len(boxes)} boxes ticked" if isinstance(boxes, Mapping) and boxes else ""
+    runbook = f" by the runbook {_word(d, 'runbook')}" if _word(d, "runbook") else ""
+    return f"{who} asked for this rotation{runbook}{_in_brackets(_plan(d) + checklist)}{_because(d)}"
+
+
+def _counted(who: str, d: Detail) -> str:
+    why = _in_brackets(_word(d, "because"))
+    if d.get("reject"):
+        return f"{who} rejected it{why}{_because(d)}"
+    return f"{who} approved it{why}, {_word(d, 'counted', '1')} of {_word(d, 'needed', '1')}"
+
+
+def _ticked(who: str, d: Detail) -> str:
+    evidence = _because(d, "evidence")
+    return f"{who} ticked the box {_word(d, 'box', 'of the checklist')}{evidence}"
+
+
+def _replaced(d: Detail) -> str:
+    replaced = d.get("replaced")
+    if not isinstance(replaced, Mapping):
+        return ""
+    old, new = _word(replaced, "old"), _word(replaced, "new")
+    if old or new:
+        return f"{new or 'the new one'} replaced {old or 'the old one'}"
+    given = [f"{step} gave {_outputs({'outputs': outputs})}" for step, outputs in replaced.items() if outputs]
+    return "; ".join(given)
+
+
+def _promoted(who: str, d: Detail) -> str:
+    told = _replaced(d)
+    return "The new credential is in use" + (f": {told}" if told else "")
+
+
+_RESULTS: Mapping[str, str] = {
+    "done": "is done",
+    "waiting": "waits",
+    "retry": "did not work yet and is tried again",
+    "failed": "failed",
+    "ambiguous": "ended so that nobody can tell what happened",
+    "asking": "needs a person",
+    "backing-out": "was followed by trouble and is being undone",
+    "undone": "is undone",
+    "notyet": "was not finished",
+}
+
+
+def _outcome(who: str, d: Detail) -> str:
+    result = _word(d, "result", "ended")
+    told = f"{_step(d)} {_RESULTS.get(result, result)}"
+    until = _word(d, "until")
+    if result == "waiting" and until:
+        told += f" until {until[:16].replace('T', ' ')} UTC"
+    for name in ("evidence", "question", "problem"):
+        told += _because(d, name)
+    told += _in_brackets(_outputs(d)) if result == "done" else ""
+    return told + (f". {_word(d, 'hint')}" if _word(d, "hint") else "")
+
+
+def _began(doing: str) -> Callable[[str, Detail], str]:
+    def phrase(who: str, d: Detail) -> str:
+        attempt = d.get("attempt")
+        again = f", attempt {attempt}" if isinstance(attempt, int) and attempt > 1 else ""
+        does = _word(d, "does")
+        told = f" ({does})" if does and does != _step(d) else ""
+        return f"{who} began to {doing} {_step(d)}{told}{again}"
+
+    return phrase
+
+
+def _released(who: str, d: Detail) -> str:
+    return f"{who} asked to {'try' if d.get('retry') else 'look at'} {_step(d)} again{_because(d)}"
+
+
+def _lapsed(who: str, d: Detail) -> str:
+    if d.get("rejected"):
+        return f"{who} refused to skip {_step(d)}{_because(d)}"
+    return f"The request to skip {_step(d)} lapsed without a second person"
+
+
+def _stuck(what: str) -> Callable[[str, Detail], str]:
+    def phrase(who: str, d: Detail) -> str:
+        hint = _word(d, "hint")
+        return f"{what} at {_step(d)}{_because(d, 'problem')}" + (f". {hint}" if hint else "")
+
+    return phrase
+
+
+def _changed(who: str, d: Detail) -> str:
+    what = _list(d.get("what"))
+    if what == "approval expired":
+        return "The approval expired before the first step began, so it needs approval again"
+    return f"The plan changed{_in_brackets(what)}, so earlier approvals do not count any more"
+
+
+def _cancelled(who: str, d: Detail) -> str:
+    return f"It ended as rejected by {who}" if d.get("rejected") else f"{who} cancelled it{_because(d)}"
+
+
+def _trouble(verb: str) -> Callable[[str, Detail], str]:
+    def phrase(who: str, d: Detail) -> str:
+        found = _in_brackets(_word(d, "target")) + _because(d, "said")
+        return f"{who} {verb} the troubleshooting branch {_word(d, 'branch', _step(d))}{found}"
+
+    return phrase
+
+
+def _next_due(who: str, d: Detail) -> str:
+    cadence = _word(d, "cadence")
+    return f"It is due again on {_word(d, 'due')[:10]}{_in_brackets(f'every {cadence}' if cadence else '')}"
+
+
+def _flood(who: str, d: Detail) -> str:
+    if d.get("forged"):
+        return f"{d['forged']} requests from {who} were not Slack's and were refused{_because(d, 'why')}"
+    return f"{_word(d, 'refused', 'Many')} requests of {who} came too fast and were not listened to"
+
+
+def _intent(who: str, d: Detail) -> str:
+    args = _list(d.get("args"))
+    return f"{who} used the word {_word(d, 'word', 'of a command')}{f' on {args}' if args else ''}"
+
+
+def _targets(who: str, d: Detail) -> str:
+    done, total = _word(d, "done"), _word(d, "total")
+    counted = f"{done} of {total} targets are done" if done and total else "its targets were looked at"
+    return f"{_step(d)}: {counted}"
+
+
+PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
+    Event.INTENT: _intent,
+    Event.REFUSED: lambda who, d: f"{who} was refused{_because(d, 'because') or _because(d) or _because(d, 'code')}",
+    Event.REQUESTED: _requested,
+    Event.PLAN_CHANGED: _changed,
+    Event.APPROVED: lambda who, d: f"Approvals and checklist are complete{_in_brackets(_list(d.get('by')))}",
+    Event.STARTED: lambda who, d: f"The rotation began{_in_brackets(_plan(d))}",
+    Event.PROMOTED: _promoted,
+    Event.HELD: _stuck("The rotation is held"),
+    Event.CANCELLED: _cancelled,
+    Event.ABANDONED: lambda who, d: f"It was abandoned{_because(d)}; nothing was changed",
+    Event.ROLLING_BACK: lambda who, d: f"{who} asked to roll everything back{_because(d)}",
+    Event.ROLLED_BACK: lambda who, d: "Everything is put back as it was",
+    Event.VOTE_COUNTED: _counted,
+    Event.VOTE_REFUSED: lambda who, d: f"A vote of {who} did not count{_because(d, 'because') or _because(d)}",
+    Event.BOX_TICKED: _ticked,
+    Event.STEP_INTENT: _began("do"),
+    Event.STEP_OUTCOME: _outcome,
+    Event.STEP_SKIPPED: lambda who, d: f"{who} skipped {'undoing ' if d.get('undo') else ''}{_step(d)}{_because(d)}",
+    Event.STEP_CONFIRMED: lambda who, d: f"{who} confirmed {_step(d)}{_because(d, 'evidence')}",
+    Event.STEP_RELEASED: _released,
+    Event.STEP_LOST: lambda who, d: f"The worker that ran {_step(d)} was lost, so another one looks what happened",
+    Event.STEP_TARGETS: _targets,
+    Event.UNDO_INTENT: _began("undo"),
+    Event.UNDO_OUTCOME: lambda who, d: "Undoing " + _outcome(who, d),
+    Event.AMENDMENT_ASKED: lambda who, d: f"{who} asked to skip {_step(d)}, which needs a second person{_because(d)}",
+    Event.AMENDMENT_APPROVED: lambda who, d: (
+        f"{who} agreed that {_step(d)} is skipped, as {_word(d, 'asked_by', 'somebody')} had asked"
+    ),
+    Event.AMENDMENT_LAPSED: _lapsed,
+    Event.OVERLAP_OPENED: lambda who, d: (
+        f"Old and new are both valid; the old one is to be retired by {_word(d, 'deadline')[:16].replace('T', ' ')} UTC"
+    ),
+    Event.OVERLAP_BLOCKED: _stuck("Retiring the old credential is held"),
+    Event.OVERLAP_RETIRED: lambda who, d: "The old credential is retired",
+    Event.NEXT_DUE: _next_due,
+    Event.SETTINGS_APPLIED: lambda who, d: f"{who} applied the settings{_in_brackets(_short(_word(d, 'hash')))}",
+    Event.SCHEMA_MIGRATED: lambda who, d: f"{who} moved the database's schema on{_in_brackets(_word(d, 'to'))}",
+    Event.AUDIT_SIGNED: lambda who, d: f"{who} signed the head of the audit",
+    Event.FLOOD: _flood,
+    Event.TROUBLE_INTENT: _trouble("began"),
+    Event.TROUBLE_OUTCOME: _trouble("finished"),
+}

@@ -1,0 +1,1 @@
+"""The only room that speaks Slack: listeners, cards, forms, messenger, people, Home."""

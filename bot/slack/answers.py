@@ -1,0 +1,40 @@
+"""What a word says back, as a message to one person."""
+
+from __future__ import annotations
+
+from bot.contracts.command import Answer, Table
+from bot.slack.blocks import Block, Page, context, section, sections
+from bot.slack.cards import Message
+from bot.slack.text import MOST_TEXT, count, cut, escape, sentence
+
+MOST_ROWS = 60
+
+
+def answer(said: Answer) -> Message:
+    """The sentence first, then the table as one line per row, which phones and screen readers take best."""
+    paragraphs = [part for part in said.text.split("\n\n") if part.strip()] or ["Done."]
+    page = Page()
+    for part in paragraphs[:5]:
+        page.add(section(escape(sentence(part), 2800)), rank=0)
+    if said.table is not None:
+        page.add(*_table(said.table), rank=1)
+    return Message(cut(escape(sentence(paragraphs[0]), MOST_TEXT), MOST_TEXT), page.fit())
+
+
+def refusal(text: str) -> Message:
+    """One sentence with the way out."""
+    return Message(escape(sentence(text), MOST_TEXT), [section(escape(sentence(text), 2800))])
+
+
+def _table(table: Table) -> list[Block]:
+    lines = []
+    for row in table.rows[:MOST_ROWS]:
+        first, *rest = row
+        cells = [escape(cell, 300) for cell in rest if cell]
+        lines.append(" · ".join([f"*{escape(first, 120)}*", *cells]))
+    made = [context("_" + " · ".join(escape(column, 60) for column in table.columns) + "_"), *sections(lines, 6)]
+    if len(table.rows) > MOST_ROWS:
+        made.append(
+            context(f"_{count(len(table.rows) - MOST_ROWS, 'more row')} on the command line of the bot's host._")
+        )
+    return made

@@ -1,0 +1,147 @@
+"""Buttons: a command typed for you. What their ids and values say, how they are read back, and who gets which."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bot.core.errors import Refused
+from bot.core.plan import DESTROYS
+from bot.core.rotation import Overlap, Rotation, Stage, State
+from bot.core.runbook import Skip
+from bot.slack.blocks import Block, Element, actions, button
+
+_ACTION = re.compile(r"rotate:([a-z][a-z-]{0,30})(?::([a-z][a-z0-9-]{0,40}))?")
+_VALUE = re.compile(r"(R-[1-9][0-9]{0,9}) (sha256:[0-9a-f]{64}) ([0-9A-Za-z_-]{1,64})")
+MOST_BRANCHES = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """What a button binds to: the rotation, and the plan that stood above it."""
+
+    rotation: str
+    digest: str
+    nonce: str
+
+    def __str__(self) -> str:
+        return f"{self.rotation} {self.digest} {self.nonce}"
+
+    def as_mapping(self) -> Mapping[str, str]:
+        """As a command receives it."""
+        return {"digest": self.digest, "nonce": self.nonce}
+
+    @classmethod
+    def read(cls, value: str) -> Bound:
+        """Read a button's value back; raises `Refused` for anything that no card of ours carries."""
+        match = _VALUE.fullmatch(value)
+        if match is None:
+            raise Refused("This button is not one of keyturn's; use the rotation's own card.", code="bad-button")
+        return cls(*match.groups())
+
+
+def bound_to(rotation: Rotation) -> Bound:
+    """What consent given on the card binds to now: the plan, or the change of it that somebody asked for."""
+    if rotation.amendment is not None:
+        return Bound(rotation.id, rotation.amendment.digest, rotation.amendment.nonce)
+    return Bound(rotation.id, rotation.plan.digest, rotation.nonce)
+
+
+def read_action(action_id: str) -> tuple[str, str]:
+    """The word of an action id, and its argument (a box, a branch) or an empty text. Raises `Refused`."""
+    match = _ACTION.fullmatch(action_id)
+    if match is None:
+        raise Refused("This button is not one of keyturn's; use the rotation's own card.", code="bad-button")
+    return match[1], match[2] or ""
+
+
+def rows(rotation: Rotation) -> list[Block]:
+    """The rows of buttons that fit the rotation's state; none when it is over."""
+    if rotation.is_over:
+        return []
+    made: list[Block] = []
+    voting = rotation.state is State.REQUESTED and rotation.missing_approvals > 0
+    if voting or rotation.amendment is not None:
+        made.append(actions(*_consent(rotation)))
+    steering = _steering(rotation)
+    if steering:
+        made.append(actions(*steering))
+    branches = _branches(rotation)
+    if branches:
+        made.append(actions(*branches))
+    return made
+
+
+def _button(rotation: Rotation, word: str, label: str, spoken: str, *, style: str = "", about: str = "") -> Element:
+    action = f"rotate:{word}" + (f":{about}" if about else "")
+    plan = rotation.plan
+    full = f"{spoken} {rotation.id}, {plan.credential} in {plan.environment}"
+    return button(label, action, str(bound_to(rotation)), spoken=full, style=style)
+
+
+def _consent(rotation: Rotation) -> list[Element]:
+    if rotation.amendment is not None:
+        return [
+            _button(rotation, "approve", "Agree to skip", "Agree to skip a step of", style="danger"),
+            _button(rotation, "reject", "Do not skip", "Refuse to skip a step of"),
+        ]
+    return [
+        _button(rotation, "approve", "Approve", "Approve rotation", style="primary"),
+        _button(rotation, "reject", "Reject", "Reject rotation", style="danger"),
+    ]
+
+
+def _steering(rotation: Rotation) -> list[Element]:
+    if rotation.state is State.REQUESTED:
+        ticks = [
+            _button(rotation, "tick", f"Tick {box.name}"[:75], f"Tick {box.name} of", about=box.name)
+            for box in rotation.boxes
+            if not box.ticked
+        ]
+        return [*ticks, _button(rotation, "cancel", "Withdraw", "Withdraw the request")]
+    if rotation.state is State.APPROVED:
+        return [_button(rotation, "cancel", "Withdraw", "Withdraw the request")]
+    made = []
+    current = rotation.current
+    run = rotation.steps[current] if current is not None else None
+    if run is not None and run.stage is Stage.ASKING:
+        made.append(_button(rotation, "advance", "Confirm", "Confirm the step of", style="primary"))
+    if run is not None and (run.stage is Stage.HELD or (run.stage is Stage.WAITING and run.failures)):
+        made.append(_button(rotation, "retry", "Try again", "Try the failed step again of", style="primary"))
+    elif run is not None and run.stage is Stage.WAITING:
+        made.append(_button(rotation, "advance", "Look again now", "Look again now at"))
+    if current is not None and may_skip(rotation, current):
+        made.append(_button(rotation, "skip", "Skip this step", "Skip the current step of"))
+    if _may_roll_back(rotation):
+        made.append(_button(rotation, "rollback", "Roll back", "Roll back", style="danger"))
+    return made
+
+
+def may_skip(rotation: Rotation, current: int) -> bool:
+    """Whether anybody may skip the current step in the stage it is in."""
+    run, planned = rotation.steps[current], rotation.plan.steps[current]
+    if run.stage not in (Stage.WAITING, Stage.HELD, Stage.ASKING) or rotation.amendment is not None:
+        return False
+    return run.undoing or planned.skip is not Skip.NEVER
+
+
+def _may_roll_back(rotation: Rotation) -> bool:
+    if rotation.state is State.ROLLING_BACK:
+        return False
+    if any(
+        planned.effect == DESTROYS and run.touched
+        for planned, run in zip(rotation.plan.steps, rotation.steps, strict=True)
+    ):
+        return False
+    return rotation.state is not State.PROMOTED or rotation.overlap in (Overlap.RETIRING, Overlap.BLOCKED)
+
+
+def _branches(rotation: Rotation) -> list[Element]:
+    current = rotation.current
+    if current is None or rotation.steps[current].stage is not Stage.HELD:
+        return []
+    return [
+        _button(rotation, "fix", str(branch["when"]), f"{branch['when']}:"[:40], about=str(branch["id"]))
+        for branch in rotation.plan.trouble[:MOST_BRANCHES]
+    ]

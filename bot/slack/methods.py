@@ -1,0 +1,87 @@
+"""Every Web API method that the room calls and every scope it asks for, with the reason: one table for all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """A bot scope. An optional one may be declined by the admin; `without` says what is missing then."""
+
+    name: str
+    why: str
+    without: str = ""
+
+    @property
+    def optional(self) -> bool:
+        """Whether the app works without it."""
+        return bool(self.without)
+
+
+SCOPES = (
+    Scope("commands", "People type /rotate."),
+    Scope("chat:write", "Posts the card of each rotation, edits it in place, and answers people."),
+    Scope("im:write", "Opens a direct message where an answer cannot be shown in the channel."),
+    Scope(
+        "users:read", "Looks up who clicked, at the moment it counts: guests, bots and deactivated people are refused."
+    ),
+    Scope("usergroups:read", "Reads who is in an approvers' group, at the moment a vote is counted."),
+    Scope("app_mentions:read", "Hears @keyturn in a thread, where Slack allows no slash command."),
+    Scope(
+        "chat:write.public",
+        "Posts cards to public channels without being invited.",
+        without="Invite keyturn to each channel where cards are to appear.",
+    ),
+    Scope(
+        "channels:join",
+        "Joins a public channel where posting needs membership.",
+        without="Invite keyturn to each channel where cards are to appear.",
+    ),
+    Scope(
+        "channels:history",
+        "Finds its own card when Slack's answer to a post was lost, so that it is not posted twice.",
+        without="After a lost answer from Slack a card in a public channel may appear twice.",
+    ),
+    Scope(
+        "groups:history",
+        "The same in private channels that keyturn was invited to.",
+        without="After a lost answer from Slack a card in a private channel may appear twice.",
+    ),
+)
+
+EVENTS = ("app_home_opened", "app_mention")
+"""What the app subscribes to; each has a listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """How a method is called: as JSON or as a form, whether repeating it is harmless, and a scope it needs."""
+
+    scopes: tuple[str, ...] = ()
+    """Any of these; empty where none is needed."""
+    json: bool = True
+
+
+METHODS = {
+    "auth.test": Method(),
+    "chat.postMessage": Method(("chat:write",)),
+    "chat.postEphemeral": Method(("chat:write",)),
+    "chat.update": Method(("chat:write",)),
+    "conversations.history": Method(("channels:history", "groups:history"), json=False),
+    "conversations.join": Method(("channels:join",)),
+    "conversations.open": Method(("im:write",)),
+    "conversations.replies": Method(("channels:history", "groups:history"), json=False),
+    "usergroups.list": Method(("usergroups:read",), json=False),
+    "usergroups.users.list": Method(("usergroups:read",), json=False),
+    "users.info": Method(("users:read",), json=False),
+    "views.open": Method(),
+    "views.publish": Method(),
+    "views.update": Method(),
+}
+"""Calls with the bot token; `apps.connections.open` needs the app-level token's own `connections:write`."""
+
+
+def missing(granted: frozenset[str]) -> list[Scope]:
+    """The scopes that the installation lacks."""
+    return [scope for scope in SCOPES if scope.name not in granted]
