@@ -1,0 +1,1 @@
+"""All SQL: tables, transactions, the audit chain, migrations and delivery."""

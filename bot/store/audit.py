@@ -1,0 +1,103 @@
+"""The audit chain: rows whose canonical bytes are stored and hashed, each with the hash of the row before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from json.encoder import encode_basestring as quote
+from typing import Any, TextIO
+
+from sqlalchemy import Connection, bindparam, insert, select, update
+
+from bot.core.events import Entry
+from bot.store.records import AuditRow, Head
+from bot.store.tables import AUDIT, AUDIT_HEAD, json_bytes, micros, moment, plain
+
+FORMAT = 1
+GENESIS = Head(0, "0" * 64)
+
+_lock_head = select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash).where(AUDIT_HEAD.c.id == 1).with_for_update()
+_read_head = select(AUDIT_HEAD.c.seq, AUDIT_HEAD.c.hash).where(AUDIT_HEAD.c.id == 1)
+_insert = insert(AUDIT)
+_move_head = update(AUDIT_HEAD).where(AUDIT_HEAD.c.id == 1).values(seq=bindparam("to"), hash=bindparam("now"))
+
+
+def frame(at: int, event: str, actor: str, rotation: str, credential: str, seq: int, prev: str) -> tuple[str, str]:
+    """What stands before and after the detail in the bytes of a row.
+
+    The whole is JSON with sorted keys and no spaces, so that it can be checked against the columns without parsing.
+    """
+    return (
+        f'{{"actor":{quote(actor)},"at":{at},"credential":{quote(credential)},"detail":',
+        f',"event":{quote(event)},"format":{FORMAT},"prev":"{prev}","rotation":{quote(rotation)},"seq":{seq}}}',
+    )
+
+
+def body_of(entry: Entry, at: int, seq: int, prev: str) -> bytes:
+    """The canonical bytes of a row; what is hashed."""
+    actor, rotation, credential = plain(entry.actor), plain(entry.rotation), plain(entry.credential)
+    before, after = frame(at, entry.event.value, actor, rotation, credential, seq, prev)
+    return before.encode() + json_bytes(entry.detail) + after.encode()
+
+
+def head(connection: Connection) -> Head:
+    """The end of the chain as stored."""
+    row = connection.execute(_read_head).one_or_none()
+    return GENESIS if row is None else Head(row[0], row[1])
+
+
+def append(connection: Connection, entries: Sequence[Entry], now: datetime) -> Head:
+    """Chain the entries; the caller commits right after, because the head stays locked until then."""
+    row = connection.execute(_lock_head).one()
+    seq, previous = int(row[0]), str(row[1])
+    at = micros(now)
+    rows = []
+    for entry in entries:
+        seq += 1
+        body = body_of(entry, at, seq, previous)
+        digest = hashlib.sha256(body).hexdigest()
+        rows.append(
+            {
+                "seq": seq,
+                "at": at,
+                "event": entry.event.value,
+                "actor": plain(entry.actor),
+                "rotation": plain(entry.rotation),
+                "credential": plain(entry.credential),
+                "body": body,
+                "hash": digest,
+                "prev": previous,
+            }
+        )
+        previous = digest
+    connection.execute(_insert, rows)
+    connection.execute(_move_head, {"to": seq, "now": previous})
+    return Head(seq, previous)
+
+
+def read_row(row: Any) -> AuditRow:
+    """A record from a row of (seq, at, event, actor, rotation, credential, body, hash, prev)."""
+    detail: Mapping[str, Any] = json.loads(row[6])["detail"]
+    return AuditRow(row[0], moment(row[1]), row[2], row[3], row[4], row[5], detail, row[7], row[8])
+
+
+def export(rows: Iterator[AuditRow], out: TextIO) -> int:
+    """Write one JSON object per line, hashes included; returns how many."""
+    count = 0
+    for row in rows:
+        line = {
+            "seq": row.seq,
+            "time": row.at.isoformat(),
+            "event": row.event,
+            "actor": row.actor,
+            "rotation": row.rotation,
+            "credential": row.credential,
+            "detail": row.detail,
+            "hash": row.hash,
+            "prev": row.prev,
+        }
+        out.write(json_bytes(line).decode() + "\n")
+        count += 1
+    return count

@@ -1,0 +1,136 @@
+"""Intents: stored once per delivery key, worked off in order per subject."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import bindparam, select, text, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from bot.core.decide import Stale
+from bot.store.records import IntentRow
+from bot.store.session import Writing
+from bot.store.tables import INTENT, WORKER
+
+_is_open = text("intent.state IN ('new', 'running')")
+_insert = {
+    "sqlite": sqlite.insert(INTENT).on_conflict_do_nothing(index_elements=[INTENT.c.key]).returning(INTENT.c.number),
+    "postgresql": postgresql.insert(INTENT)
+    .on_conflict_do_nothing(index_elements=[INTENT.c.key])
+    .returning(INTENT.c.number),
+}
+_by_key = select(INTENT).where(INTENT.c.key == bindparam("key"))
+_subject = select(INTENT.c.subject, INTENT.c.state).where(INTENT.c.number == bindparam("of"))
+_earlier = (
+    select(INTENT.c.number)
+    .where(INTENT.c.subject == bindparam("subject"), INTENT.c.number < bindparam("of"), _is_open)
+    .limit(1)
+    .with_for_update()
+)
+_begin = (
+    update(INTENT)
+    .where(INTENT.c.number == bindparam("of"), INTENT.c.state == "new")
+    .values(state="running", worker=bindparam("by"), began_at=bindparam("now"))
+    .returning(INTENT)
+)
+_finish = (
+    update(INTENT)
+    .where(INTENT.c.number == bindparam("of"), INTENT.c.state == "running")
+    .values(state="done", answer=bindparam("says"), ended_at=bindparam("now"))
+    .returning(INTENT.c.subject)
+)
+_next = (
+    select(INTENT.c.number)
+    .where(INTENT.c.subject == bindparam("subject"), _is_open, INTENT.c.state == "new")
+    .order_by(INTENT.c.number)
+    .limit(1)
+)
+
+
+class IntentWriter(Writing):
+    """Storing and taking intents."""
+
+    def add_intent(
+        self,
+        key: str,
+        word: str,
+        person: str,
+        channel: str,
+        surface: str,
+        subject: str,
+        payload: Mapping[str, Any],
+    ) -> tuple[IntentRow, bool]:
+        """Store what was asked, and have it delivered. The same key again gives the first one's row and False.
+
+        `subject` is what the intent is about (`R-7`, `credential@environment`); those of one subject run in the order
+        in which they were stored, those of the empty subject in any.
+        """
+        row: dict[str, Any] = {
+            "key": key,
+            "word": word,
+            "person": person,
+            "channel": channel,
+            "surface": surface,
+            "subject": subject,
+            "payload": payload,
+            "state": "new",
+            "worker": "",
+            "received_at": self.now,
+        }
+        statement = _insert[self.connection.dialect.name]
+        number = self.connection.execute(statement, row).scalar_one_or_none()
+        if number is None:
+            return IntentRow(*self.connection.execute(_by_key, {"key": key}).one()), False
+        self.enqueue(number)
+        fixed: dict[str, Any] = {"number": number, "began_at": None, "ended_at": None, "answer": None, "effect": None}
+        return IntentRow(**row, **fixed), True
+
+    def begin_intent(self, number: int, worker: str) -> IntentRow | None:
+        """Take a new intent. None when it was taken already, or waits for an earlier one of its subject."""
+        known = self.connection.execute(_subject, {"of": number}).one_or_none()
+        if known is None or known.state != "new":
+            return None
+        if known.subject:
+            # The lock waits for a `finish_intent` under way, so that one of the two sees the other.
+            earlier = self.connection.execute(_earlier, {"subject": known.subject, "of": number}).first()
+            if earlier is not None:
+                return None
+        row = self.connection.execute(_begin, {"of": number, "by": worker, "now": self.now}).one_or_none()
+        return None if row is None else IntentRow(*row)
+
+    def mark_intent(self, number: int, rotation: int) -> None:
+        """The intent has changed this rotation, in this transaction: run again after a crash, it only answers."""
+        self.connection.execute(update(INTENT).where(INTENT.c.number == number).values(effect=rotation))
+
+    def finish_intent(self, number: int, answer: Mapping[str, Any], worker: str | None = None) -> None:
+        """Store the answer and let the subject's next intent go.
+
+        Raises `Stale` when the intent is not running, or no longer under this worker.
+        """
+        statement = _finish if worker is None else _finish.where(INTENT.c.worker == bindparam("by"))
+        values = {"of": number, "says": dict(answer), "now": self.now} | ({} if worker is None else {"by": worker})
+        subject = self.connection.execute(statement, values).scalar_one_or_none()
+        if subject is None:
+            raise Stale("the intent has been taken over")
+        if subject:
+            following = self.connection.execute(_next, {"subject": subject}).scalar_one_or_none()
+            if following is not None:
+                self.enqueue(following)
+
+    def lost_intents(self, new_before: datetime) -> list[int]:
+        """Make intents of dead or unknown workers new again, and deliver them and those left new for too long."""
+        alive = select(WORKER.c.id).where(WORKER.c.dead_at.is_(None))
+        reset = (
+            update(INTENT)
+            .where(_is_open, INTENT.c.state == "running", INTENT.c.worker.not_in(alive))
+            .values(state="new", worker="", began_at=None)
+            .returning(INTENT.c.number)
+        )
+        lost = set(self.connection.execute(reset).scalars())
+        waiting = select(INTENT.c.number).where(_is_open, INTENT.c.state == "new", INTENT.c.received_at < new_before)
+        lost.update(self.connection.execute(waiting).scalars())
+        for number in sorted(lost):
+            self.enqueue(number)
+        return sorted(lost)

@@ -1,0 +1,187 @@
+"""What the store hands out besides rotations: frozen records, no sessions attached."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from bot.core.rotation import Overlap, State
+
+
+@dataclass(frozen=True, slots=True)
+class RotationSummary:
+    """One line of a list of rotations."""
+
+    number: int
+    version: int
+    state: State
+    overlap: Overlap
+    overlap_deadline: datetime | None
+    credential: str
+    environment: str
+    kind: str
+    owner: str
+    runbook: str
+    requester: str
+    channel: str
+    created_at: datetime
+    started_at: datetime | None
+    promoted_at: datetime | None
+    ended_at: datetime | None
+    outcome: str
+
+    @property
+    def id(self) -> str:
+        """What people type: `R-7`."""
+        return f"R-{self.number}"
+
+
+@dataclass(frozen=True, slots=True)
+class IntentRow:
+    """What a person asked for. `state` is new, running or done; `answer` is set when done."""
+
+    number: int
+    key: str
+    word: str
+    person: str
+    channel: str
+    surface: str
+    subject: str
+    payload: Mapping[str, Any]
+    state: str
+    worker: str
+    received_at: datetime
+    began_at: datetime | None
+    ended_at: datetime | None
+    answer: Mapping[str, Any] | None
+    effect: int | None
+    """Number of the rotation that it has changed already."""
+
+
+@dataclass(frozen=True, slots=True)
+class TargetRow:
+    """One target of a step that fans out; `stage` is the executor's word."""
+
+    target: str
+    attempt: int
+    stage: str
+    outputs: Mapping[str, Any]
+    evidence: str
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """A credential as settings, an import or a discovery describe it."""
+
+    name: str
+    environment: str
+    kind: str
+    owner: str
+    runbook: str
+    cadence: timedelta | None = None
+    inputs: Mapping[str, Any] = field(default_factory=dict)
+    detail: Mapping[str, Any] = field(default_factory=dict)
+    """Whatever else was declared: where it lives, channels, labels. JSON; never a value."""
+
+
+@dataclass(frozen=True, slots=True)
+class CredentialRow:
+    """A credential with what is declared, what was changed in chat, and its dates."""
+
+    name: str
+    environment: str
+    kind: str
+    declared_owner: str
+    runbook: str
+    cadence: timedelta | None
+    inputs: Mapping[str, Any]
+    detail: Mapping[str, Any]
+    source: str
+    owner_override: str | None
+    snoozed_until: datetime | None
+    last_rotated_at: datetime | None
+    next_due: datetime | None
+    remind_at: datetime | None
+    removed_at: datetime | None
+
+    @property
+    def owner(self) -> str:
+        """Who owns it now."""
+        return self.owner_override if self.owner_override is not None else self.declared_owner
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What applying declarations changed, as (name, environment)."""
+
+    added: tuple[tuple[str, str], ...]
+    changed: tuple[tuple[str, str], ...]
+    removed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DrawingRow:
+    """A message that shows a rotation; `ts` is empty until it was posted first."""
+
+    id: int
+    rotation: int
+    form: str
+    place: str
+    ts: str
+    drawn: int
+    wanted: int
+    urgent: bool
+    due_at: datetime
+    claimed_until: datetime | None
+    failures: int
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeRow:
+    """A message that is sent once."""
+
+    id: int
+    key: str
+    person: str
+    channel: str
+    text: str
+    payload: Mapping[str, Any]
+    urgent: bool
+    due_at: datetime
+    claimed_until: datetime | None
+    failures: int
+    note: str
+    ts: str
+    sent_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class AuditRow:
+    """One row of the audit, with its place in the chain."""
+
+    seq: int
+    at: datetime
+    event: str
+    actor: str
+    rotation: str
+    credential: str
+    detail: Mapping[str, Any]
+    hash: str
+    prev: str
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """An end of the chain: the number and hash of its last row. (0, zeros) when there is none."""
+
+    seq: int
+    hash: str
+
+    @property
+    def short(self) -> str:
+        """What stands on cards: `1204:9f2c41d0a7b3`."""
+        return f"{self.seq}:{self.hash[:12]}"

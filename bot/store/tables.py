@@ -1,0 +1,410 @@
+"""The tables, and how times and JSON are written: microseconds since 1970 in UTC, and canonical JSON as text."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar, cast
+
+from sqlalchemy import BigInteger, Dialect, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+from bot.core.rotation import OPEN
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TICK = timedelta(microseconds=1)
+_encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode
+
+
+def micros(moment: datetime) -> int:
+    """Microseconds since 1970, exactly; the form in which both databases keep a time."""
+    return (moment - EPOCH) // _TICK
+
+
+def moment(value: int) -> datetime:
+    """The time that `micros` wrote."""
+    return EPOCH + timedelta(microseconds=value)
+
+
+def json_bytes(value: Any) -> bytes:
+    """The canonical bytes of `bot.core.plan.canonical`; a lone surrogate from outside is written as its escape."""
+    return _encode(value).encode("utf-8", "backslashreplace")
+
+
+def plain(value: str) -> str:
+    """The same text without what a database cannot hold: NUL and lone surrogates become a replacement character."""
+    if value.isascii():
+        return value.replace("\x00", "\ufffd") if "\x00" in value else value
+    return value.replace("\x00", "\ufffd").encode("utf-8", "surrogatepass").decode("utf-8", "replace")
+
+
+class Moment(TypeDecorator[datetime]):
+    """A time in UTC, exact to the microsecond, as a 64-bit integer."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:
+        """Write it."""
+        return None if value is None else micros(value)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:
+        """Read it."""
+        return None if value is None else moment(value)
+
+
+class Span(TypeDecorator[timedelta]):
+    """A duration in microseconds."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: timedelta | None, dialect: Dialect) -> int | None:
+        """Write it."""
+        return None if value is None else value // _TICK
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> timedelta | None:
+        """Read it."""
+        return None if value is None else timedelta(microseconds=value)
+
+
+class Json(TypeDecorator[Any]):
+    """JSON as canonical text. None is the database's NULL."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """Write it."""
+        return None if value is None else json_bytes(value).decode()
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
+        """Read it."""
+        return None if value is None else json.loads(value)
+
+
+class Words(TypeDecorator[str]):
+    """Text from anywhere; what a database cannot hold is replaced."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        """Write it."""
+        return None if value is None else plain(value)
+
+
+class Name(Words):
+    """Text that is compared and sorted by its bytes on both databases."""
+
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> Any:
+        """PostgreSQL would sort by the server's language otherwise."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(Text(collation="C"))
+        return dialect.type_descriptor(Text())
+
+
+_OPEN = "state IN (" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")"
+OPEN_INDEX = "rotation_open_once"
+
+
+def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class PlanTable(SQLModel, table=True):
+    """A plan by its digest: the canonical bytes that approvals bind to. Never changed, only added."""
+
+    __tablename__ = "plan"
+    digest: str = Field(primary_key=True, sa_type=Text)
+    body: bytes = Field(sa_type=LargeBinary)
+
+
+class RotationTable(SQLModel, table=True):
+    """A rotation without its steps and its overlap."""
+
+    __tablename__ = "rotation"
+    __table_args__: ClassVar[Any] = (
+        _partial(OPEN_INDEX, "credential", "environment", unique=True, where=_OPEN),
+        _partial("rotation_lapsing", "lapses_at", where="lapses_at IS NOT NULL"),
+        Index("rotation_of_credential", "credential", "environment", "number"),
+    )
+    number: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
+    version: int = Field(sa_type=Integer)
+    state: str = Field(sa_type=Text)
+    credential: str = Field(sa_type=Name)
+    environment: str = Field(sa_type=Name)
+    kind: str = Field(sa_type=Words)
+    owner: str = Field(sa_type=Words)
+    runbook: str = Field(sa_type=Words)
+    requester: str = Field(sa_type=Words)
+    plan: str = Field(sa_type=Text, foreign_key="plan.digest")
+    nonce: str = Field(sa_type=Words)
+    created_at: datetime = Field(sa_type=Moment)
+    expires_at: datetime = Field(sa_type=Moment)
+    lapses_at: datetime | None = Field(sa_type=Moment)
+    """When the request or an amendment lapses; NULL when nothing can."""
+    votes: Any = Field(sa_type=Json)
+    boxes: Any = Field(sa_type=Json)
+    amendment: Any = Field(sa_type=Json, nullable=True)
+    channel: str = Field(sa_type=Words)
+    started_at: datetime | None = Field(sa_type=Moment)
+    promoted_at: datetime | None = Field(sa_type=Moment)
+    ended_at: datetime | None = Field(sa_type=Moment)
+    next_due: datetime | None = Field(sa_type=Moment)
+    outcome: str = Field(sa_type=Words)
+
+
+class OverlapTable(SQLModel, table=True):
+    """What a promotion left: old and new, both valid."""
+
+    __tablename__ = "overlap"
+    __table_args__: ClassVar[Any] = (
+        _partial("overlap_open", "credential", "environment", where="state IN ('blocked', 'retiring')"),
+        _partial("overlap_remind", "remind_at", where="remind_at IS NOT NULL"),
+    )
+    rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
+    credential: str = Field(sa_type=Name)
+    environment: str = Field(sa_type=Name)
+    state: str = Field(sa_type=Text)
+    deadline: datetime | None = Field(sa_type=Moment)
+    counts_old: bool
+    opened_at: datetime = Field(sa_type=Moment)
+    closed_at: datetime | None = Field(sa_type=Moment)
+    remind_at: datetime | None = Field(sa_type=Moment)
+    was_rotated_at: datetime | None = Field(sa_type=Moment)
+    was_due: datetime | None = Field(sa_type=Moment)
+
+
+class StepTable(SQLModel, table=True):
+    """What has become of one planned step; the truth that delivery works from."""
+
+    __tablename__ = "step"
+    __table_args__: ClassVar[Any] = (
+        _partial("step_due", "due_at", where="stage = 'waiting'"),
+        _partial("step_under_way", "since", where="stage IN ('queued', 'running')"),
+    )
+    rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
+    position: int = Field(primary_key=True, sa_type=Integer)
+    stage: str = Field(sa_type=Text)
+    attempt: int = Field(sa_type=Integer)
+    failures: int = Field(sa_type=Integer)
+    touched: bool
+    undoing: bool
+    worker: str = Field(sa_type=Words)
+    due_at: datetime | None = Field(sa_type=Moment)
+    began_at: datetime | None = Field(sa_type=Moment)
+    ended_at: datetime | None = Field(sa_type=Moment)
+    outputs: Any = Field(sa_type=Json)
+    progress: Any = Field(sa_type=Json)
+    evidence: str = Field(sa_type=Words)
+    problem: str = Field(sa_type=Words)
+    hint: str = Field(sa_type=Words)
+    ambiguous: bool
+    by: str = Field(sa_type=Words)
+    since: datetime = Field(sa_type=Moment)
+    """When this row was last written."""
+
+
+class TargetTable(SQLModel, table=True):
+    """One target of a step that fans out."""
+
+    __tablename__ = "target"
+    rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
+    step: int = Field(primary_key=True, sa_type=Integer)
+    target: str = Field(primary_key=True, sa_type=Name)
+    attempt: int = Field(sa_type=Integer)
+    stage: str = Field(sa_type=Words)
+    outputs: Any = Field(sa_type=Json)
+    evidence: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=Moment)
+
+
+class IntentTable(SQLModel, table=True):
+    """What a person asked for, as received; unique by its delivery key."""
+
+    __tablename__ = "intent"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("key", name="intent_key"),
+        _partial("intent_open", "subject", "number", where="state IN ('new', 'running')"),
+    )
+    number: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
+    key: str = Field(sa_type=Words)
+    word: str = Field(sa_type=Words)
+    person: str = Field(sa_type=Words)
+    channel: str = Field(sa_type=Words)
+    surface: str = Field(sa_type=Words)
+    subject: str = Field(sa_type=Name)
+    payload: Any = Field(sa_type=Json)
+    state: str = Field(sa_type=Text)
+    worker: str = Field(sa_type=Words)
+    received_at: datetime = Field(sa_type=Moment)
+    began_at: datetime | None = Field(sa_type=Moment)
+    ended_at: datetime | None = Field(sa_type=Moment)
+    answer: Any = Field(sa_type=Json, nullable=True)
+    effect: int | None = Field(sa_type=Integer, nullable=True)
+    """Number of the rotation that it changed: run again after a crash, it only answers."""
+
+
+class CredentialTable(SQLModel, table=True):
+    """An entry of the inventory: what settings declare, and what was changed in chat beside it."""
+
+    __tablename__ = "credential"
+    __table_args__: ClassVar[Any] = (
+        _partial("credential_remind", "remind_at", where="remind_at IS NOT NULL AND removed_at IS NULL"),
+        _partial("credential_due", "next_due", where="next_due IS NOT NULL AND removed_at IS NULL"),
+    )
+    name: str = Field(primary_key=True, sa_type=Name)
+    environment: str = Field(primary_key=True, sa_type=Name)
+    kind: str = Field(sa_type=Words)
+    owner: str = Field(sa_type=Words)
+    runbook: str = Field(sa_type=Words)
+    cadence: timedelta | None = Field(sa_type=Span)
+    inputs: Any = Field(sa_type=Json)
+    detail: Any = Field(sa_type=Json)
+    source: str = Field(sa_type=Words)
+    owner_override: str | None = Field(sa_type=Words)
+    snoozed_until: datetime | None = Field(sa_type=Moment)
+    last_rotated_at: datetime | None = Field(sa_type=Moment)
+    next_due: datetime | None = Field(sa_type=Moment)
+    remind_at: datetime | None = Field(sa_type=Moment)
+    removed_at: datetime | None = Field(sa_type=Moment)
+
+
+class DrawingTable(SQLModel, table=True):
+    """A Slack message that shows state: due while what is wanted is newer than what was drawn."""
+
+    __tablename__ = "drawing"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("rotation", "form", "place", name="drawing_once"),
+        Index("drawing_message", "place", "ts"),
+        _partial("drawing_due", "due_at", where="wanted > drawn"),
+    )
+    id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
+    rotation: int = Field(sa_type=Integer)
+    form: str = Field(sa_type=Words)
+    place: str = Field(sa_type=Words)
+    ts: str = Field(sa_type=Words)
+    drawn: int = Field(sa_type=Integer)
+    wanted: int = Field(sa_type=Integer)
+    urgent: bool
+    due_at: datetime = Field(sa_type=Moment)
+    claimed_until: datetime | None = Field(sa_type=Moment)
+    failures: int = Field(sa_type=Integer)
+    note: str = Field(sa_type=Words)
+
+
+class NoticeTable(SQLModel, table=True):
+    """A message that is sent once: a reminder, an answer, a page."""
+
+    __tablename__ = "notice"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("key", name="notice_key"),
+        _partial("notice_due", "due_at", where="sent_at IS NULL"),
+    )
+    id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
+    key: str = Field(sa_type=Words)
+    person: str = Field(sa_type=Words)
+    channel: str = Field(sa_type=Words)
+    text: str = Field(sa_type=Words)
+    payload: Any = Field(sa_type=Json)
+    urgent: bool
+    due_at: datetime = Field(sa_type=Moment)
+    claimed_until: datetime | None = Field(sa_type=Moment)
+    failures: int = Field(sa_type=Integer)
+    note: str = Field(sa_type=Words)
+    ts: str = Field(sa_type=Words)
+    sent_at: datetime | None = Field(sa_type=Moment)
+
+
+class WorkerTable(SQLModel, table=True):
+    """A process that runs legs; dead ones stay for the record."""
+
+    __tablename__ = "worker"
+    __table_args__: ClassVar[Any] = (_partial("worker_alive", "seen_at", where="dead_at IS NULL"),)
+    id: str = Field(primary_key=True, sa_type=Words)
+    started_at: datetime = Field(sa_type=Moment)
+    seen_at: datetime = Field(sa_type=Moment)
+    """Of the database's own clock, not the engine's: a heartbeat is real time."""
+    dead_at: datetime | None = Field(sa_type=Moment)
+
+
+class SettingTable(SQLModel, table=True):
+    """What the bot remembers about itself, such as the hash of the settings applied last."""
+
+    __tablename__ = "setting"
+    key: str = Field(primary_key=True, sa_type=Words)
+    value: str = Field(sa_type=Words)
+    at: datetime = Field(sa_type=Moment)
+
+
+class AuditTable(SQLModel, table=True):
+    """One row of the chain. `body` is what was hashed; the columns repeat parts of it for searching."""
+
+    __tablename__ = "audit"
+    __table_args__: ClassVar[Any] = (
+        _partial("audit_of_rotation", "rotation", "seq", where="rotation <> ''"),
+        _partial("audit_of_credential", "credential", "seq", where="credential <> ''"),
+    )
+    seq: int = Field(
+        primary_key=True,
+        sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")),
+        sa_column_kwargs={"autoincrement": False},
+    )
+    at: int = Field(sa_type=BigInteger)
+    event: str = Field(sa_type=Text)
+    actor: str = Field(sa_type=Text)
+    rotation: str = Field(sa_type=Name)
+    credential: str = Field(sa_type=Name)
+    body: bytes = Field(sa_type=LargeBinary)
+    hash: str = Field(sa_type=Text)
+    prev: str = Field(sa_type=Text)
+
+
+class AuditHeadTable(SQLModel, table=True):
+    """The end of the chain; locked last, just before the commit."""
+
+    __tablename__ = "audit_head"
+    id: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
+    seq: int = Field(sa_type=BigInteger)
+    hash: str = Field(sa_type=Text)
+
+
+class AuditSignatureTable(SQLModel, table=True):
+    """A signed head of the chain."""
+
+    __tablename__ = "audit_signature"
+    seq: int = Field(
+        primary_key=True,
+        sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")),
+        sa_column_kwargs={"autoincrement": False},
+    )
+    at: int = Field(sa_type=BigInteger)
+    hash: str = Field(sa_type=Text)
+    key: str = Field(sa_type=Text)
+    signature: bytes = Field(sa_type=LargeBinary)
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The Core table of a model."""
+    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # set by SQLModel's metaclass
+
+
+PLAN = table(PlanTable)
+ROTATION = table(RotationTable)
+OVERLAP = table(OverlapTable)
+STEP = table(StepTable)
+TARGET = table(TargetTable)
+INTENT = table(IntentTable)
+CREDENTIAL = table(CredentialTable)
+DRAWING = table(DrawingTable)
+NOTICE = table(NoticeTable)
+WORKER = table(WorkerTable)
+SETTING = table(SettingTable)
+AUDIT = table(AuditTable)
+AUDIT_HEAD = table(AuditHeadTable)
+AUDIT_SIGNATURE = table(AuditSignatureTable)
+METADATA = SQLModel.metadata
