@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
@@ -239,8 +239,17 @@ def close(word: str, known: Iterable[str]) -> str:
     return f"known: {', '.join(names)}" if 0 < len(names) <= 24 else ""
 
 
-def model_problems(document: Document, at: Location, model: type[BaseModel], error: ValidationError) -> list[Problem]:
-    """Every mistake that pydantic found in the data at a place, with lines and hints; never the values."""
+def model_problems(
+    document: Document,
+    at: Location,
+    model: type[BaseModel],
+    error: ValidationError,
+    shapes: Mapping[str, str] | None = None,
+) -> list[Problem]:
+    """Every mistake that pydantic found in the data at a place, with lines and hints; never the values.
+
+    `shapes` says what to write where a text does not fit a pattern.
+    """
     found = []
     for detail in error.errors(include_url=False, include_input=False):
         inner = tuple(part for part in detail["loc"] if not (isinstance(part, str) and "[" in part))
@@ -253,10 +262,26 @@ def model_problems(document: Document, at: Location, model: type[BaseModel], err
         elif detail["type"] == "missing":
             found.append(document.problem(place[:-1], f"{_quoted(name)} is missing", f"add {name}: ..."))
         else:
-            message = detail["msg"].removeprefix("Value error, ")
+            message = _MESSAGES.get(detail["type"], detail["msg"].removeprefix("Value error, "))
+            pattern = str(detail.get("ctx", {}).get("pattern", ""))
             path = ".".join(str(part) for part in inner)
-            found.append(document.problem(place, f"{path}: {message}" if path else message))
+            hint = (shapes or {}).get(pattern, "")
+            message = "this is not written as it must be" if hint else message
+            found.append(document.problem(place, f"{path}: {message}" if path else message, hint))
     return found
+
+
+_MESSAGES = {
+    "string_type": "must be a text; put quotes around it",
+    "list_type": "must be a list",
+    "dict_type": "must be a mapping",
+    "model_type": "must be a mapping",
+    "int_type": "must be a whole number",
+    "float_type": "must be a number",
+    "too_short": "must not be empty",
+    "string_too_short": "is too short",
+    "string_too_long": "is too long",
+}
 
 
 def _keys(model: type[BaseModel]) -> list[str]:

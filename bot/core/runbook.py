@@ -54,6 +54,13 @@ Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,40}$")]
 Label = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,40}$")]
 """The name of an input or a fact: underscores, no dashes, so that expressions read well."""
 
+SHAPES = {
+    r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$": "write adapter.word, such as identity.publish_key",
+    r"^[a-z][a-z0-9-]{0,40}$": "write a name of small letters, digits and dashes",
+    r"^[a-z][a-z0-9_]{0,40}$": "write a name of small letters, digits and underscores",
+}
+"""Pattern -> what to write, for messages."""
+
 Span = Annotated[str, Field(min_length=1, max_length=400)]
 """A duration (`15m`) or an expression that gives one (`${{ inputs.token_life + inputs.jwks_cache }}`)."""
 

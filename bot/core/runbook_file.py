@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from bot.core import duration, template
 from bot.core.document import LARGEST, Document, Location, Problem, close, model_problems, nearest_line, read
 from bot.core.errors import Invalid
-from bot.core.runbook import KINDS, Emergency, Kind, Runbook, StepBase
+from bot.core.runbook import KINDS, SHAPES, Emergency, Kind, Runbook, StepBase
 from bot.core.template import TemplateError
 
 _SPANS = (
@@ -83,7 +83,7 @@ def loads(text: str, name: str) -> LoadedRunbook:
     try:
         runbook = Runbook.model_validate(data)
     except ValidationError as error:
-        problems += model_problems(document, (), Runbook, error)
+        problems += model_problems(document, (), Runbook, error, SHAPES)
     problems += _spans(document, document.data, ())
     problems += _expressions(document, document.data, ())
     problems += _twice(document)
@@ -119,7 +119,7 @@ def _steps_of(document: Document) -> tuple[list[Problem], dict[str, Any]]:
         try:
             data["emergency"] = Emergency.model_validate({**emergency, "steps": steps})
         except ValidationError as error:
-            problems += model_problems(document, ("emergency",), Emergency, error)
+            problems += model_problems(document, ("emergency",), Emergency, error, SHAPES)
             data["emergency"] = None
     return problems, data
 
@@ -140,7 +140,7 @@ def _step(document: Document, at: Location, item: Any, problems: list[Problem]) 
     try:
         return model.model_validate(item)
     except ValidationError as error:
-        problems.extend(model_problems(document, at, model, error))
+        problems.extend(model_problems(document, at, model, error, SHAPES))
         return placeholder
 
 

@@ -1,0 +1,187 @@
+"""Settings: environment variables and `keyturn.yml`, read once, frozen, with every mistake named at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+import runbooks as shipped
+from bot.core import schedule
+from bot.core.document import LARGEST, Document, Problem, model_problems, read
+from bot.core.errors import Invalid
+from bot.core.policy import Membership, Policy
+from bot.core.runbook_file import LoadedRunbook, load
+from bot.settings.checks import approval_problems, cross_problems, secret_problems
+from bot.settings.declared import MISTAKES, CredentialEntry, Declared
+from bot.settings.environment import VARIABLES, Bind, Environment, LogFormat, Transport, read_environment
+from bot.settings.rights import membership_of, policy_of
+
+__all__ = [
+    "VARIABLES",
+    "Bind",
+    "Credential",
+    "Declared",
+    "Environment",
+    "LogFormat",
+    "Settings",
+    "Transport",
+    "load_settings",
+    "read_environment",
+    "read_settings",
+]
+
+
+@dataclass(frozen=True)
+class Credential:
+    """A credential as it is declared, with its cadence and channel worked out."""
+
+    name: str
+    environment: str
+    kind: str
+    owner: str
+    runbook: str
+    inputs: Mapping[str, Any]
+    cadence: timedelta | None
+    channel: str
+    """Slack id of the channel of its cards; empty when none is declared."""
+    max_valid: int = 2
+    minimum_overlap: timedelta | None = None
+    warn_before: timedelta | None = None
+    line: int = 1
+    """Where it stands in the file."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that was declared, checked and worked out."""
+
+    environment: Environment
+    declared: Declared
+    policy: Policy
+    credentials: tuple[Credential, ...]
+    runbooks: Mapping[str, LoadedRunbook]
+    config_hash: str
+    """`sha256:` of the file's bytes; goes into the audit when the settings are applied."""
+    document: Document = field(repr=False)
+
+    @property
+    def groups_of_slack(self) -> Mapping[str, str]:
+        """Group name -> id of the Slack user group whose members are read live."""
+        return {name: group.slack for name, group in self.declared.groups.items() if group.slack}
+
+    @property
+    def members(self) -> Membership:
+        """Group name -> its people, for groups that are listed in the file; None for those that Slack keeps."""
+        return membership_of(self.declared)
+
+    def cadence_line(self, kind: str, environment: str) -> int:
+        """Where the cadence of a class and environment is declared."""
+        return self.document.line(("cadences", kind, environment))
+
+
+def load_settings(environ: Mapping[str, str]) -> Settings:
+    """Read the variables and the file they name. Raises `Invalid` with every mistake, each with line and hint."""
+    environment = read_environment(environ)
+    path = environment.config
+    try:
+        if path.stat().st_size > LARGEST:
+            raise Invalid(path.name, (f"{path}: the file is larger than {LARGEST // 1024} KiB (import credentials)",))
+        content = path.read_bytes()
+    except FileNotFoundError:
+        hint = "make one with `keyturn init`, or name yours in KEYTURN_CONFIG"
+        raise Invalid(str(path), (f"{path} is not there ({hint})",)) from None
+    except OSError as error:
+        raise Invalid(str(path), (f"{path} cannot be read: {error.strerror}",)) from None
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise Invalid(str(path), (str(Problem(str(path), line, "this is not UTF-8 text")),)) from None
+    return read_settings(text, environment, file=str(path), folder=path.resolve().parent)
+
+
+def read_settings(text: str, environment: Environment, *, file: str, folder: Path) -> Settings:
+    """Read the text of a settings file; relative folders of runbooks count from `folder`. Raises `Invalid`."""
+    document = read(text, file)
+    if not isinstance(document.data, dict):
+        raise Invalid(file, (str(Problem(file, 1, "the settings are a mapping", "run `keyturn init` for an example")),))
+    problems = secret_problems(document)
+    try:
+        declared = Declared.model_validate(document.data)
+    except ValidationError as error:
+        problems += model_problems(document, (), Declared, error, MISTAKES)
+        raise Invalid(file, tuple(str(problem) for problem in sorted(set(problems)))) from None
+    found, broken = _runbooks(document, declared, folder)
+    problems += cross_problems(document, declared, found)
+    policy = policy_of(declared)
+    problems += approval_problems(document, declared, policy)
+    if problems or broken:
+        raise Invalid(file, (*(str(problem) for problem in sorted(set(problems))), *broken))
+    return Settings(
+        environment=environment,
+        declared=declared,
+        policy=policy,
+        credentials=tuple(
+            _credential(document, declared, index, entry) for index, entry in enumerate(declared.credentials)
+        ),
+        runbooks=found,
+        config_hash="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
+        document=document,
+    )
+
+
+def _credential(document: Document, declared: Declared, index: int, entry: CredentialEntry) -> Credential:
+    fitting = [
+        policy
+        for policy in declared.policies
+        if (not policy.environments or entry.environment in policy.environments)
+        and (not policy.classes or entry.class_ in policy.classes)
+    ]
+    overlaps = [policy.minimum_overlap for policy in fitting if policy.minimum_overlap is not None]
+    channel = entry.channel or ("default" if "default" in declared.channels else "")
+    return Credential(
+        name=entry.name,
+        environment=entry.environment,
+        kind=entry.class_,
+        owner=entry.owner,
+        runbook=entry.runbook,
+        inputs=entry.inputs,
+        cadence=entry.cadence or schedule.cadence_for(entry.class_, entry.environment, declared.cadences),
+        channel=declared.channels.get(channel, channel),
+        max_valid=entry.max_valid,
+        minimum_overlap=max(overlaps, default=None),
+        warn_before=next((policy.warn_before for policy in fitting if policy.warn_before is not None), None),
+        line=document.line(("credentials", index)),
+    )
+
+
+def _runbooks(document: Document, declared: Declared, folder: Path) -> tuple[dict[str, LoadedRunbook], tuple[str, ...]]:
+    """Every runbook by name: those that come with keyturn, then the declared folders, which may replace them."""
+    found: dict[str, LoadedRunbook] = {}
+    broken: list[str] = []
+    folders = [Path(place) for place in shipped.__path__]
+    for index, name in enumerate(declared.runbooks):
+        place = folder / name
+        if place.is_dir():
+            folders.append(place)
+        else:
+            broken.append(str(document.problem(("runbooks", index), f"{name!r} is not a folder", "name a folder")))
+    for place in folders:
+        for path in sorted(place.glob("*.y*ml")):
+            if path.suffix == ".yml":
+                broken.append(f"{path}:1: runbooks end in .yaml (rename it to {path.stem}.yaml)")
+                continue
+            try:
+                loaded = load(path)
+                found[loaded.name] = loaded
+            except Invalid as error:
+                broken.extend(error.problems)
+            except OSError as error:
+                broken.append(f"{path}:1: cannot be read: {error.strerror}")
+    return found, tuple(broken)
