@@ -168,6 +168,11 @@ class Board:
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
         """Count an approval or a rejection, on membership read now."""
+        if call.surface != "slack":
+            raise Refused(
+                "A vote on the command line would rest on an account of this host alone; vote in Slack.",
+                code="unsigned-vote",
+            )
         rotation = self.find(call, text)
         groups = self._directory.groups(self._policy.needed_groups(target_of(rotation)))
         asker = rotation.amendment.requester if rotation.amendment else rotation.plan.requester

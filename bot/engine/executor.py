@@ -163,15 +163,17 @@ class Executor:
         probe = self._registry.probe(condition.check)
         over = condition.expect.over if condition.expect else None
         extra = {"over": self._span(over, rotation)} if over else {}
-        own = planned.step.with_ | condition.with_
+        shared, own = rotation.plan.arguments, condition.with_
+        if not isinstance(condition, CheckStep):  # a watch or an until takes from the step's own `with` what fits
+            shared = {**shared, **planned.step.with_}
         scope = scope_of(rotation)
         run = self.run_for(rotation, planned)
         if planned.step.each is None or isinstance(planned.step, DoStep):
-            p = parameters(probe.Params, rotation.plan.arguments, own, scope, extra)
+            p = parameters(probe.Params, shared, own, scope, extra)
             return judge(probe.measure(p, run), condition.expect)
         verdicts = {}
         for target in Targets.of(planned.step.each, scope):
-            p = parameters(probe.Params, rotation.plan.arguments, own, {**scope, "each": target}, extra)
+            p = parameters(probe.Params, shared, own, {**scope, "each": target}, extra)
             verdicts[target] = judge(probe.measure(p, run), condition.expect)
         failed = {target: verdict for target, verdict in verdicts.items() if not verdict.holds}
         told = "; ".join(f"{target}: {verdict.evidence}" for target, verdict in (failed or verdicts).items())

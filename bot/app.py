@@ -1,0 +1,215 @@
+"""The fuse box: the only file that knows every room. Builds a bot from its settings and starts and stops it."""
+
+from __future__ import annotations
+
+import os
+import secrets as random
+import signal
+import socket
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from bot.catalog import Catalog
+from bot.contracts.command import Summary
+from bot.contracts.people import Directory
+from bot.core.plan import Plan
+from bot.engine.apply import apply
+from bot.engine.board import Board
+from bot.engine.checklist import Boxes
+from bot.engine.directory import DeclaredPeople
+from bot.engine.executor import Executor
+from bot.engine.intake import Intake
+from bot.engine.legs import Legs, TargetRows
+from bot.engine.library import Library
+from bot.engine.planner import Planner
+from bot.engine.secrets import SecretDoor
+from bot.engine.timers import Timers
+from bot.engine.trouble import Troubleshooter
+from bot.engine.worker import Worker
+from bot.settings import Settings
+from bot.store.clock import Clock
+from bot.store.database import Database
+from bot.store.records import Declared
+
+if TYPE_CHECKING:
+    from bot.health import Health
+    from bot.slack.room import Room
+
+WORKERS = 16
+DRAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Everything but Slack: what the command line, a worker and the tests share."""
+
+    settings: Settings
+    database: Database
+    catalog: Catalog
+    executor: Executor
+    board: Board
+    intake: Intake
+    worker: Worker
+    timers: Timers
+    name: str
+    """This process's name, fresh at every start."""
+
+    def start(self, workers: int = WORKERS) -> None:
+        """Recover what an earlier life left, then deliver and tick."""
+        self.database.delivery.start(self.worker.run, workers)
+        self.timers.recover()
+        self.database.after_commit.append(self.timers.wake)
+        self.timers.start()
+
+    def stop(self) -> None:
+        """Take nothing new, let running legs finish for a while, hand the rest over."""
+        self.timers.stop()
+        self.database.delivery.stop(DRAIN_SECONDS)
+        with self.database.begin() as tx:
+            tx.leave(self.name)
+        self.database.close()
+
+
+def open_database(settings: Settings) -> Database:
+    """The database with the settings' clock."""
+    declared = settings.declared.clock
+    anchor = datetime.fromtimestamp(declared.anchor, UTC) if declared.anchor is not None else None
+    return Database.open(settings.environment.database_url, Clock(declared.rate, anchor))
+
+
+def build_engine(settings: Settings, database: Database, directory: Directory | None = None) -> Engine:
+    """Wire the engine. `directory` is Slack's where Slack is there."""
+    people = directory or DeclaredPeople(settings.policy, settings.members)
+    catalog = Catalog(settings.declared.adapters, lambda: door)
+    door = SecretDoor(catalog.store)
+    rate = database.clock.rate
+    executor = Executor(catalog, door, database.now, lambda delay: delay * rate, TargetRows(database))
+    policy = settings.policy
+
+    def recent(credential: str, environment: str) -> list[Summary]:
+        with database.read() as reader:
+            rows = reader.rotations(credential=credential, environment=environment, limit=20)
+        return [
+            Summary(
+                row.number,
+                row.credential,
+                row.environment,
+                row.state.value,
+                row.overlap.value,
+                row.requester,
+                row.created_at,
+                row.ended_at,
+                row.outcome,
+            )
+            for row in rows
+        ]
+
+    def members(plan: Plan) -> Mapping[str, int | None]:
+        groups = [name for name in plan.approve_from if name in policy.groups]
+        found = people.groups(groups)
+        return {name: None if who is None else len(who) for name, who in found.items()}
+
+    library = Library(settings.runbooks)
+    checklist = Boxes(recent, members, database.now)
+    planner = Planner(catalog, library, door, checklist, policy.rule, database.now)
+    trouble = Troubleshooter(database, catalog, executor)
+    board = Board(database, planner, policy, people, trouble, library, catalog.commands)
+    name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
+    legs = Legs(database, executor, board.replan, name)
+    return Engine(
+        settings=settings,
+        database=database,
+        catalog=catalog,
+        executor=executor,
+        board=board,
+        intake=Intake(database, catalog.commands, board, people),
+        worker=Worker(database, legs, catalog.commands, board, people, name),
+        timers=Timers(database, name),
+        name=name,
+    )
+
+
+def declared_rows(settings: Settings) -> list[Declared]:
+    """The settings' credentials as rows of the inventory."""
+    return [
+        Declared(
+            name=entry.name,
+            environment=entry.environment,
+            kind=entry.kind,
+            owner=entry.owner,
+            runbook=entry.runbook,
+            cadence=entry.cadence,
+            inputs=entry.inputs,
+            detail={"channel": entry.channel, "max_valid": entry.max_valid},
+        )
+        for entry in settings.credentials
+    ]
+
+
+def prepare(settings: Settings) -> Database:
+    """Open the database, bring its schema up to date, and apply the settings."""
+    database = open_database(settings)
+    database.migrate()
+    database.check_schema()
+    apply(database, declared_rows(settings), settings.config_hash)
+    return database
+
+
+class Bot:
+    """A running bot: engine, Slack room unless it is a bare worker, and health."""
+
+    def __init__(self, settings: Settings, *, slack: bool = True) -> None:
+        self.settings = settings
+        self.database = prepare(settings)
+        self.room: Room | None = None
+        directory: Directory | None = None
+        if slack:
+            from bot.slack.people import SlackPeople
+            from bot.slack.room import Room
+
+            settings.environment.require_slack()
+            directory = SlackPeople.build(settings, DeclaredPeople(settings.policy, settings.members))
+            self.engine = build_engine(settings, self.database, directory)
+            self.room = Room(settings, self.engine.intake, self.database, directory, self.engine.board)
+        else:
+            self.engine = build_engine(settings, self.database)
+        self.engine.catalog.check_configs()
+        self.health: Health | None = None
+        self._stop = threading.Event()
+
+    def start(self) -> None:
+        """Start everything; returns when the bot is ready."""
+        from bot.health import Health
+
+        self.engine.start()
+        if self.room is not None:
+            self.room.start()
+        self.health = Health(self.settings.environment.http, self.database, self.room, self.engine.timers)
+        self.health.start()
+
+    def stop(self) -> None:
+        """Stop in good order, within some ten seconds."""
+        if self.room is not None:
+            self.room.stop()
+        self.engine.stop()
+        if self.health is not None:
+            self.health.stop()
+
+    def serve(self) -> int:
+        """Start, run until SIGTERM or SIGINT (or until fenced), stop. Returns the exit code."""
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            self._stop.set()
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        self.start()
+        while not self._stop.wait(0.5):
+            if self.engine.timers.fenced.is_set():
+                os._exit(70)  # others took our work over; anything we still do could be done twice
+        self.stop()
+        return 0

@@ -1,0 +1,192 @@
+"""What the command line does with the engine: say words, apply settings, lint, read the audit."""
+
+from __future__ import annotations
+
+import getpass
+import json
+import sys
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from bot.contracts.command import Answer
+from bot.core.errors import Invalid, Refused
+
+if TYPE_CHECKING:
+    from bot.settings import Settings
+    from bot.store.database import Database
+
+GOOD, PROBLEMS, WRONG = 0, 1, 2
+LOOK_EVERY = 0.05
+
+
+def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
+    """Store the words like any other intent and print the worker's answer; words that only read answer here."""
+    from bot.app import build_engine, open_database
+    from bot.engine.intake import Heard
+    from bot.engine.worker import as_json as answer_json
+    from bot.engine.worker import of_json
+
+    database = open_database(settings)
+    database.check_schema()
+    engine = build_engine(settings, database)
+    heard = Heard(key=f"cli-{uuid.uuid4()}", account=f"os:{getpass.getuser()}", text=words, surface="cli")
+    try:
+        receipt = engine.intake.hear(heard)
+    except Refused as error:
+        return show(Answer(str(error), good=False), as_json, WRONG)
+    if receipt.answer is not None:
+        return show(receipt.answer, as_json)
+    answer = _await_answer(database, receipt.number, wait)
+    if answer is None:
+        text = (
+            f"Stored as intent {receipt.number}, but no worker has taken it within {wait:g} s; is `keyturn serve` "
+            f"running? It will be done as soon as one runs."
+        )
+        return show(Answer(text, good=False), as_json)
+    return show(of_json(answer), as_json, code=None if answer["good"] else PROBLEMS, raw=answer_json(of_json(answer)))
+
+
+def _await_answer(database: Database, number: int, wait: float) -> Mapping[str, Any] | None:
+    """The answer is written by another process, so the only event to wait for is the row itself."""
+    until = time.monotonic() + wait
+    while time.monotonic() < until:
+        with database.read() as reader:
+            row = reader.intent(number)
+        if row is not None and row.answer is not None:
+            return row.answer
+        time.sleep(LOOK_EVERY)
+    return None
+
+
+def show(answer: Answer, as_json: bool, code: int | None = None, raw: Any = None) -> int:
+    """Print an answer; the exit code follows from whether it is good."""
+    from bot.engine.worker import as_json as answer_json
+
+    if as_json:
+        print(json.dumps(raw or answer_json(answer), ensure_ascii=False))
+    else:
+        print(answer.text, file=sys.stdout if answer.good else sys.stderr)
+        if answer.table is not None:
+            print(_grid(answer.table.columns, answer.table.rows))
+        if answer.draft is not None:
+            print(_draft(answer))
+    return code if code is not None else (GOOD if answer.good else PROBLEMS)
+
+
+def _grid(columns: tuple[str, ...], rows: tuple[tuple[str, ...], ...]) -> str:
+    widths = [max(len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in (columns, *rows)]
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def _draft(answer: Answer) -> str:
+    draft = answer.draft
+    assert draft is not None
+    plan = draft.plan
+    lines = [f"Plan {plan.digest}", f"  runbook {plan.runbook} {plan.runbook_hash}"]
+    for planned in plan.steps:
+        wait = draft.waits.get(planned.id, "")
+        lines.append(f"  {planned.section.value:6} {planned.id:12} {planned.title}{' · ' + wait if wait else ''}")
+    lines += [
+        f"  [{'x' if box.ticked else ' '}] {box.name}: {box.evidence or 'for you to tick'}" for box in draft.boxes
+    ]
+    lines += [f"  warning: {warning}" for warning in draft.warnings]
+    lines.append(f"  promoted by about {draft.expected_end:%Y-%m-%d %H:%M} UTC")
+    if draft.retired_by:
+        lines.append(f"  old one retired by about {draft.retired_by:%Y-%m-%d %H:%M} UTC")
+    return "\n".join(lines)
+
+
+def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
+    """Show the difference between file and inventory, ask, and apply."""
+    from bot.app import declared_rows, open_database
+    from bot.engine.apply import apply, difference
+
+    database = open_database(settings)
+    database.check_schema()
+    rows = declared_rows(settings)
+    changes = difference(database, rows)
+    if as_json:
+        print(json.dumps(asdict(changes)))
+    else:
+        for sign, keys in (("+", changes.added), ("~", changes.changed), ("-", changes.removed)):
+            for name, environment in keys:
+                print(f"{sign} {name}@{environment}")
+    if not any((changes.added, changes.changed, changes.removed)):
+        print("The inventory is what keyturn.yml says.", file=sys.stderr)
+        return GOOD
+    if not yes:
+        if as_json or not sys.stdin.isatty():
+            print("Nothing was applied; say --yes.", file=sys.stderr)
+            return PROBLEMS
+        if input("Apply? [y/N] ").strip().lower() != "y":
+            return PROBLEMS
+    apply(database, rows, settings.config_hash, actor=f"os:{getpass.getuser()}")
+    print("Applied.", file=sys.stderr)
+    return GOOD
+
+
+def lint_files(files: list[Path], environ: Mapping[str, str], *, as_json: bool) -> int:
+    """Lint runbooks, and the settings' own oddities when no file is named."""
+    from bot.catalog import Catalog
+    from bot.core.lint import Finding, lint
+    from bot.core.runbook_file import load
+    from bot.engine.secrets import SecretDoor
+    from bot.linting import lint_installation
+
+    catalog = Catalog({}, lambda: door)
+    door = SecretDoor(catalog.store)
+    findings: list[Finding] = []
+    mistakes: list[str] = []
+    if not files:
+        findings, mistakes = lint_installation(environ, catalog)
+    for path in files:
+        try:
+            findings += lint(load(path), catalog)
+        except Invalid as error:
+            mistakes += error.problems
+        except OSError as error:
+            mistakes.append(f"{path}:1: cannot be read: {error.strerror}")
+    if as_json:
+        print(json.dumps({"mistakes": mistakes, "findings": [asdict(finding) for finding in findings]}, default=str))
+    else:
+        for mistake in mistakes:
+            print(mistake)
+        for found in findings:
+            print(f"{found.file}:{found.line}: {found.severity}: {found.message} ({found.hint}) [{found.rule}]")
+        if not mistakes and not findings:
+            print("Nothing to say.")
+    return PROBLEMS if mistakes or any(found.severity == "error" for found in findings) else GOOD
+
+
+def verify_audit(settings: Settings, *, as_json: bool) -> int:
+    """Verify the chain; prints what was found."""
+    from bot.app import open_database
+    from bot.store.seal import open_keys
+    from bot.store.verify import verify
+
+    keys = open_keys(settings.environment.keys)
+    report = verify(open_database(settings), keys.public, keys.witness)
+    if as_json:
+        print(json.dumps({"rows": report.rows, "head": report.head.short, "problems": list(report.problems)}))
+    elif report.problems:
+        print(f"The audit does NOT verify ({report.rows} rows):")
+        for problem in report.problems:
+            print(f"  {problem}")
+    else:
+        print(f"The audit verifies: {report.rows} rows, head {report.head.short}.")
+    return PROBLEMS if report.problems else GOOD
+
+
+def export_audit(settings: Settings, since: int) -> int:
+    """Stream the audit as NDJSON."""
+    from bot.app import open_database
+    from bot.store.audit import export
+
+    with open_database(settings).read() as reader:
+        export(reader.audit_rows(since), sys.stdout)
+    return GOOD

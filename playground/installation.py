@@ -1,0 +1,82 @@
+"""The playground's `keyturn.yml`: a small company, its two credentials, and where the estate's programs listen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from playground.estate import Estate
+
+TEAM = "T0KEYTURN"
+OPS = "C0OPS"
+
+
+def settings_of(estate: Estate, *, watched: str = "24h", **changes: Any) -> dict[str, Any]:
+    """The settings as data. `watched` is how long the old key must be quiet; `changes` replace whole sections."""
+    gateways = {gateway.name: gateway.address for gateway in estate.gateways}
+    token = f"file:{estate.admin_token_file}"
+    service = {estate.identity.address: {"admin_token": token}}
+    populations = {"apps": {"url": estate.clients.address}} if estate.clients else {}
+    credentials = [
+        {
+            "name": "identity-signing",
+            "environment": "production",
+            "class": "signing-key",
+            "owner": "alice",
+            "runbook": "identity-es256",
+            "inputs": {
+                "service": estate.identity.address,
+                "gateways": list(gateways),
+                "population": "apps",
+                "watched": watched,
+            },
+        },
+        {
+            "name": "billing-api-key",
+            "environment": "production",
+            "class": "api-key",
+            "owner": "dave",
+            "runbook": "identity-api-key",
+            "inputs": {
+                "service": estate.identity.address,
+                "client": "billing",
+                "population": "apps",
+                "path": "billing",
+                "overlap": watched,
+            },
+        },
+    ]
+    settings: dict[str, Any] = {
+        "slack": {"team": TEAM},
+        "clock": {"rate": estate.clock.rate, "anchor": estate.clock.anchor},
+        "people": {name: {"slack": [f"U0{name.upper()}"]} for name in ("alice", "bob", "carol", "dave", "erin")},
+        "groups": {"sec-oncall": {"slack": "S0SECONCALL"}, "platform": {"slack": "S0PLATFORM"}},
+        "channels": {"default": OPS},
+        "roles": {
+            "operators": {
+                "who": ["platform", "sec-oncall"],
+                "may": ["start", "tick", "advance", "retry", "skip", "cancel", "rollback", "repair"],
+            }
+        },
+        "policies": [
+            {"environments": ["production"], "approvers": 1, "from": ["sec-oncall", "platform"], "expires": "24h"}
+        ],
+        "cadences": {
+            "signing-key": {"production": "7d", "staging": "14d", "development": "30d"},
+            "api-key": "90d",
+        },
+        "credentials": credentials,
+        "adapters": {
+            "identity": {"services": service},
+            "jwks": {"services": service, "gateways": {name: {"url": url} for name, url in gateways.items()}},
+            "gateways": {"gateways": {name: {"url": url, "admin_token": token} for name, url in gateways.items()}},
+            "clients": {"populations": populations},
+            "secret_files": {"root": str(estate.secrets_directory)},
+        },
+    }
+    return settings | changes
+
+
+def text_of(settings: dict[str, Any]) -> str:
+    """The settings as the text of a file; JSON is YAML."""
+    return json.dumps(settings, indent=2)
