@@ -1,0 +1,15 @@
+// Short notices at the edge of the page.
+
+import { h, icon } from "./dom.js";
+
+export function toast(text, kind = "") {
+  const box = document.getElementById("toasts");
+  const made = h(
+    "div",
+    { class: `toast ${kind}`, role: kind === "problem" ? "alert" : null },
+    h("span", {}, text),
+    h("button", { type: "button", "aria-label": "Dismiss", onclick: () => made.remove() }, icon("close")),
+  );
+  box.append(made);
+  setTimeout(() => made.remove(), 9000);
+}
