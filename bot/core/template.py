@@ -68,7 +68,7 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class _Pick:
-    """`max(...)` or `min(...)` of durations."""
+    """`max(...)` or `min(...)` of durations, or `seconds(...)` of one, which is a number."""
 
     name: str
     choices: tuple[_Sum, ...]
@@ -255,12 +255,14 @@ class _Parser:
         raise self._wrong(f"has {text!r} where a value should be")
 
     def _pick(self, name: str) -> _Pick:
-        if name not in ("max", "min"):
-            raise self._wrong(f"calls {_short(name)!r}; only max(...) and min(...) of durations exist")
+        if name not in ("max", "min", "seconds"):
+            raise self._wrong(f"calls {_short(name)!r}; only max(...), min(...) and seconds(...) of durations exist")
         choices = [self._sum()]
         while self._take(","):
             choices.append(self._sum())
         self._close()
+        if name == "seconds" and len(choices) > 1:
+            raise self._wrong("gives seconds(...) more than one duration")
         return _Pick(name, tuple(choices))
 
     def _close(self) -> None:
@@ -303,8 +305,11 @@ def _compute(term: _Term, scope: Scope) -> Any:
     if isinstance(term, timedelta):
         return term
     if isinstance(term, _Pick):
-        best = max if term.name == "max" else min
-        return best(_span(_compute(choice, scope), _named(choice)) for choice in term.choices)
+        spans = [_span(_compute(choice, scope), _named(choice)) for choice in term.choices]
+        if term.name == "seconds":
+            total = spans[0].total_seconds()
+            return int(total) if total.is_integer() else total
+        return max(spans) if term.name == "max" else min(spans)
     if len(term.terms) == 1:
         return _compute(term.terms[0][1], scope)
     return sum((sign * _span(_compute(inner, scope), _named(inner)) for sign, inner in term.terms), timedelta(0))
