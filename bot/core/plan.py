@@ -201,13 +201,13 @@ class Plan:
 
     @cached_property
     def digest(self) -> str:
-        """What approvals bind to. Of a fact that may move within bounds, it covers the bounds and not the reading."""
-        covered = self.to_json()
-        covered["facts"] = {
-            name: {key: value for key, value in fact.items() if key != "source" and (key != "value" or _fixed(fact))}
-            for name, fact in self.facts.items()
-        }
-        return digest(covered)
+        """What approvals bind to."""
+        return binding_digest(self.to_json())
+
+    @cached_property
+    def content_hash(self) -> str:
+        """Hash of everything, readings included; the name under which the plan is stored."""
+        return digest(self.to_json())
 
     @cached_property
     def promotion(self) -> int:
@@ -223,5 +223,14 @@ class Plan:
         return next((i for i, step in enumerate(self.steps) if step.id == step_id), None)
 
 
-def _fixed(fact: Mapping[str, Any]) -> bool:
-    return bool(fact.get("bound", "same") == "same")
+def binding_digest(data: Mapping[str, Any]) -> str:
+    """The digest of a plan's JSON. Of a fact that may move within bounds, it covers the bounds and not the reading."""
+    facts = {
+        name: {
+            key: value
+            for key, value in fact.items()
+            if key != "source" and (key != "value" or fact.get("bound", "same") == "same")
+        }
+        for name, fact in data["facts"].items()
+    }
+    return digest({**data, "facts": facts})

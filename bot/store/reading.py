@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from bot.core.rotation import OPEN, Overlap, Rotation, State
 from bot.store import audit
+from bot.store.counting import Counting
 from bot.store.inventory import InventoryReader
 from bot.store.outbox import OutboxReader
 from bot.store.records import AuditRow, Head, IntentRow, RotationSummary, TargetRow
@@ -120,7 +121,7 @@ Dispatched = tuple[int, int, int]
 """(rotation, step, attempt), as a leg names it."""
 
 
-class Reader(InventoryReader, OutboxReader):
+class Reader(InventoryReader, OutboxReader, Counting):
     """One consistent look at the database."""
 
     _locks = False
@@ -145,15 +146,10 @@ class Reader(InventoryReader, OutboxReader):
         row = self.connection.execute(query).one_or_none()
         if row is None:
             return None
-        amendment = row.amendment
-        return (
-            {"digest": amendment["digest"], "nonce": amendment["nonce"]}
-            if amendment
-            else {
-                "digest": row.plan,
-                "nonce": row.nonce,
-            }
-        )
+        if row.amendment:
+            return {"digest": row.amendment["digest"], "nonce": row.amendment["nonce"]}
+        body = self.connection.execute(_plan, {"digest": row.plan}).scalar_one()
+        return {"digest": read_plan(row.plan, bytes(body)).digest, "nonce": row.nonce}
 
     def open_rotation(self, credential: str, environment: str) -> Rotation | None:
         """The one rotation that is open for the credential."""

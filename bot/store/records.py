@@ -175,6 +175,19 @@ class AuditRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Counts:
+    """How much of everything there is, for metrics."""
+
+    rotations: Mapping[str, int]
+    """State -> rotations."""
+    overlaps: Mapping[str, int]
+    credentials: int
+    overdue: int
+    intents: int
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
 class Head:
     """An end of the chain: the number and hash of its last row. (0, zeros) when there is none."""
 

@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import Any
 
 from bot.core.errors import Permanent
-from bot.core.plan import Plan
+from bot.core.plan import Plan, binding_digest
 from bot.core.rotation import Amendment, Box, Overlap, Rotation, Stage, State, StepRun, Vote
 from bot.store.tables import json_bytes, micros, moment
 
@@ -19,7 +19,7 @@ STEP_FIELDS = tuple(item.name for item in fields(StepRun))
 
 
 def plan_digest(body: bytes) -> str:
-    """What an approval binds to, of the stored bytes."""
+    """The name under which these bytes are stored."""
     return "sha256:" + hashlib.sha256(body).hexdigest()
 
 
@@ -29,25 +29,26 @@ def plan_row(plan: Plan) -> dict[str, Any]:
     A plan that was loaded keeps the digest that it was stored under, even if this version of keyturn would write
     the same plan with other bytes.
     """
-    return {"digest": plan.digest, "body": json_bytes(plan.to_json())}
+    return {"digest": plan.content_hash, "body": json_bytes(plan.to_json())}
 
 
 @lru_cache(maxsize=256)
 def read_plan(digest: str, body: bytes) -> Plan:
-    """The stored plan; raises `Permanent` when the bytes are not those that were approved."""
+    """The stored plan; raises `Permanent` when the bytes are not those that were stored."""
     if plan_digest(body) != digest:
         raise Permanent(
             "A stored plan does not match its digest: it was changed in the database.",
             "Run `keyturn audit verify`, and restore the plan from a backup.",
         )
     try:
-        plan = Plan.of_json(json.loads(body))
+        data = json.loads(body)
+        plan = Plan.of_json(data)
     except (ValueError, KeyError, TypeError) as error:
         raise Permanent(
             f"A stored plan cannot be read by this version of keyturn ({type(error).__name__}).",
             "Run the keyturn version that made it, or cancel the rotation and start it again.",
         ) from None
-    vars(plan)["digest"] = digest  # fills the cached property with what was approved
+    vars(plan).update(digest=binding_digest(data), content_hash=digest)  # fills the cached properties
     return plan
 
 
@@ -64,7 +65,7 @@ def rotation_row(rotation: Rotation) -> dict[str, Any]:
         "owner": plan.owner,
         "runbook": plan.runbook,
         "requester": plan.requester,
-        "plan": plan.digest,
+        "plan": plan.content_hash,
         "nonce": rotation.nonce,
         "created_at": rotation.created_at,
         "expires_at": rotation.expires_at,

@@ -75,7 +75,7 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, WorkerWri
         `Refused` (`already-open`) when another rotation of the credential is open.
         """
         after = replace(decision.rotation, version=(before.version if before else 0) + 1)
-        if before is None or after.plan.digest != before.plan.digest:
+        if before is None or after.plan.content_hash != before.plan.content_hash:
             statement = upsert(PLAN, self.connection).on_conflict_do_nothing(index_elements=[PLAN.c.digest])
             self.connection.execute(statement, plan_row(after.plan))
         if before is None:

@@ -1,0 +1,69 @@
+# Both README commands: they make their own environment from the hashed lock, with uv if it is there, else venv and pip.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+UV := $(shell command -v uv 2>/dev/null)
+JOBS ?= 2
+
+.PHONY: playground test test-unit test-real soak lint bench lock clean help
+
+help:  ## Show what there is
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+playground: $(VENV)/.synced  ## Try everything on this machine
+	$(BIN)/python -m bot playground $(ARGS)
+
+test: $(VENV)/.synced-dev  ## All tests that need nothing but this machine
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+test-unit: $(VENV)/.synced-dev  ## The pure core only, under a minute
+	$(BIN)/python -m pytest -n $(JOBS) tests/core tests/runbooks $(ARGS)
+
+test-real: $(VENV)/.synced-dev  ## Everything against real servers; an absent one fails
+	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+
+lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m bot lint runbooks/*.yaml
+
+bench: $(VENV)/.synced-dev  ## Floors and product side by side, as ratios
+	$(BIN)/python -m benchmarks $(ARGS)
+
+lock:  ## Resolve the dependencies anew (needs uv)
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+		--extra postgres --extra playground pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+		--extra postgres --extra playground --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+
+clean:  ## Remove the environment and caches
+	rm -rf $(VENV) .playground .pytest_cache .mypy_cache .ruff_cache .hypothesis
+
+$(VENV)/bin/python:
+ifdef UV
+	uv venv -q --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
+else
+	$(PYTHON) -m venv $(VENV)
+endif
+
+$(VENV)/.synced: requirements.lock pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "keyturn needs Python 3.11 or newer; set PYTHON=")'
+	$(call install,requirements.lock)
+	touch $@
+
+$(VENV)/.synced-dev: requirements-dev.lock pyproject.toml | $(VENV)/bin/python
+	@$(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 11) and "keyturn needs Python 3.11 or newer; set PYTHON=")'
+	$(call install,requirements-dev.lock)
+	touch $@ $(VENV)/.synced
+
+ifdef UV
+define install
+	VIRTUAL_ENV=$(VENV) uv pip install -q --require-hashes -r $(1)
+endef
+else
+define install
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r $(1)
+endef
+endif
