@@ -104,15 +104,17 @@ def problem(text: str) -> View:
 
 @dataclass(frozen=True, slots=True)
 class StartNote:
-    """What the start form remembers: names and a digest, nothing else."""
+    """What the start form remembers: names, the plan's digest and its reason."""
 
     credential: str
     environment: str
     digest: str
     channel: str
+    reason: str = ""
+    """The reason that stood in the plan; the person may have typed another one below it."""
 
     def __str__(self) -> str:
-        return f"{self.credential}@{self.environment} {self.digest} {self.channel or '-'}"
+        return f"{self.target} {self.digest} {self.channel or '-'} {self.reason}"
 
     @property
     def target(self) -> str:
@@ -122,16 +124,16 @@ class StartNote:
     @classmethod
     def read(cls, text: str) -> StartNote:
         """Read it back; raises `Refused` for what no form of ours says."""
-        parts = text.split(" ")
+        parts = text.split(" ", 3)
         if (
-            len(parts) != 3
+            len(parts) != 4
             or not _CREDENTIAL.fullmatch(parts[0])
             or not _DIGEST.fullmatch(parts[1])
             or not _CHANNEL.fullmatch(parts[2])
         ):
             raise Refused("This form is not one of keyturn's; type /rotate start again.", code="bad-form")
         name, _, environment = parts[0].rpartition("@")
-        return cls(name, environment, parts[1], "" if parts[2] == "-" else parts[2])
+        return cls(name, environment, parts[1], "" if parts[2] == "-" else parts[2], parts[3])
 
 
 def start(draft: Draft, channel: str, names: Names) -> View:
@@ -152,7 +154,7 @@ def start(draft: Draft, channel: str, names: Names) -> View:
         page.add(context("What you leave open can be ticked on the card; nothing starts before all are."), rank=1)
     page.add(divider(), _reason_input(plan.reason), rank=0)
     page.add(context(f"Plan `{plan.digest}`"), rank=0)
-    note = StartNote(plan.credential, plan.environment, plan.digest, channel)
+    note = StartNote(plan.credential, plan.environment, plan.digest, channel, plan.reason)
     title = cut(f"Rotate {plan.credential}", 24)
     return _modal(title, page.fit(), submit="Ask for approval", callback=START, note=f"{note}")
 

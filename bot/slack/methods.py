@@ -72,7 +72,6 @@ METHODS = {
     "conversations.join": Method(("channels:join",)),
     "conversations.open": Method(("im:write",)),
     "conversations.replies": Method(("channels:history", "groups:history"), json=False),
-    "usergroups.list": Method(("usergroups:read",), json=False),
     "usergroups.users.list": Method(("usergroups:read",), json=False),
     "users.info": Method(("users:read",), json=False),
     "views.open": Method(),

@@ -40,8 +40,14 @@ class Roster:
         """`<@U123>` for an account, the escaped name otherwise."""
         if person in ("", "keyturn"):
             return "keyturn"
-        user = self._ids.get(person) or person.removeprefix("slack:").rpartition("/")[2]
-        return f"<@{user}>" if _USER.fullmatch(user) else escape(self._names.get(person, person), 80)
+        user = self.user(person)
+        return f"<@{user}>" if user else escape(self._names.get(person, person), 80)
+
+    def user(self, person: str) -> str:
+        """The person's Slack id; empty where none is known."""
+        found = self._ids.get(person) or (person.rpartition("/")[2] if person.startswith("slack:") else "")
+        found = found.removeprefix("slack:")
+        return found if _USER.fullmatch(found) else ""
 
     def spoken(self, person: str) -> str:
         """The name as it is in settings."""

@@ -1,0 +1,394 @@
+"""What Slack delivers becomes an intent here: checked, stored, acknowledged. No Web API call comes before an ack."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from slack_bolt import Ack, App, BoltResponse
+
+from bot.contracts.command import Call, Need, Rotations
+from bot.contracts.people import Directory
+from bot.core.errors import Ambiguous, KeyturnError, Refused
+from bot.core.words import rotation_number
+from bot.engine.intake import Heard, Intake, Receipt
+from bot.slack import forms
+from bot.slack.answers import answer, refusal
+from bot.slack.api import SlackApi, SlackRefused
+from bot.slack.buttons import Bound, read_action
+from bot.slack.cards import Message
+from bot.slack.deliveries import (
+    Body,
+    Malformed,
+    account_of,
+    clean,
+    click_key,
+    command_key,
+    enterprise_of,
+    event_key,
+    form_id,
+    ident,
+    stamp,
+    team_of,
+    user_of,
+    view_key,
+    within,
+)
+from bot.slack.flood import Flood
+from bot.slack.identity import Identity
+from bot.slack.lane import Lane
+from bot.slack.text import count, escape
+from bot.store.database import Database
+
+log = logging.getLogger(__name__)
+NOT_STORED = (
+    "keyturn could not store what you asked for, so nothing was done. Try again in a minute; if it goes on, its host "
+    "has the log."
+)
+_OURS = re.compile(r"rotate:.*")
+_MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^<>]*)?>")
+
+
+class NotStored(Exception):
+    """The intent is not durable, so the delivery must not be acknowledged."""
+
+
+class Listeners:
+    """The handlers of every surface; `attach` gives them to a Bolt app."""
+
+    def __init__(
+        self,
+        intake: Intake,
+        rotations: Rotations,
+        directory: Directory,
+        database: Database,
+        commands: Callable[[], Mapping[str, Any]],
+        identity: Identity,
+        lane: Lane,
+        quick: SlackApi,
+        flood: Flood,
+        home_opened: Callable[[str], None],
+    ) -> None:
+        self._intake = intake
+        self._rotations = rotations
+        self._directory = directory
+        self._database = database
+        self._commands = commands
+        self._identity = identity
+        self._lane = lane
+        self._quick = quick
+        self._flood = flood
+        self._home_opened = home_opened
+
+    def attach(self, app: App) -> None:
+        """Register every listener and the error path."""
+        app.use(self._guard)
+        app.command("/rotate")(self._command)
+        app.action(_OURS)(self._click)
+        app.action(re.compile(".*"))(self._foreign_click)
+        for callback, handler in (
+            (forms.PICK, self._picked),
+            (forms.START, self._started),
+            (forms.REASON, self._reasoned),
+        ):
+            app.view(callback)(handler)
+        app.options(forms.CHOICE_FIELD)(self._options)
+        app.event("app_home_opened")(self._home)
+        app.event("app_mention")(self._mentioned)
+        app.error(self._failed)
+
+    # --- before every listener ----------------------------------------------------------------------------------------
+
+    def _guard(self, body: dict[str, Any], next: Callable[[], Any]) -> Any:
+        """Only our workspace, only so fast; anything else is counted, acknowledged and dropped."""
+        try:
+            account = account_of(body)
+        except Malformed:
+            return BoltResponse(status=200, body="")
+        home = self._identity.workspace
+        if home is None:
+            return BoltResponse(status=503, body="")  # not yet known whether this is our workspace
+        foreign = team_of(body) != home.team and not (home.enterprise and enterprise_of(body) == home.enterprise)
+        if foreign:
+            self._flood.refuse(account)
+            return _said(body, "This keyturn belongs to another workspace, so nothing was done.")
+        wait = self._flood.admit(account)
+        if wait:
+            return _said(body, f"That was too fast, so nothing was done; try again in {count(int(wait), 'second')}.")
+        return next()
+
+    def _failed(self, error: Exception, body: dict[str, Any]) -> BoltResponse:
+        """No ack without a commit: Slack says that the app failed, and the lane says what to do."""
+        if isinstance(error, Malformed):
+            return BoltResponse(status=200, body="")
+        place = error.__class__.__name__
+        log.error("a delivery was not acknowledged: %s", error if isinstance(error, NotStored) else place)
+        self._tell(body, NOT_STORED)
+        return BoltResponse(status=503, body="")
+
+    # --- slash commands -----------------------------------------------------------------------------------------------
+
+    def _command(self, ack: Ack, body: dict[str, Any]) -> None:
+        account, key, channel = account_of(body), command_key(body), ident(body.get("channel_id"))
+        trigger = str(body.get("trigger_id", ""))
+        text = clean(body.get("text"))
+        if not text.strip():
+            ack()
+            self._open(account, trigger, forms.pick(channel), warm=True)
+            return
+        heard = Heard(key=key, account=account, text=text, channel=channel, form=form_id(key))
+        try:
+            receipt = self._hear(heard)
+        except Refused as error:
+            _ack_with(ack, refusal(str(error)))
+            return
+        if receipt.answer is not None:
+            _ack_with(ack, answer(receipt.answer))
+            return
+        ack()
+        if self._has_form(receipt.word) and "yes" not in self._typed_flags(heard):
+            self._open(account, trigger, forms.skeleton(_subject(text), heard.form))
+
+    def _typed_flags(self, heard: Heard) -> Mapping[str, str]:
+        return self._intake.read(heard).flags
+
+    def _has_form(self, word: str) -> bool:
+        return bool(getattr(self._commands().get(word), "form", False))
+
+    # --- buttons ------------------------------------------------------------------------------------------------------
+
+    def _click(self, ack: Ack, body: dict[str, Any], action: dict[str, Any]) -> None:
+        account, key = account_of(body), click_key(body, action)
+        channel = ident(within(body, "channel", "id")) or ident(within(body, "container", "channel_id"))
+        try:
+            word, about = read_action(str(action.get("action_id", "")))
+            bound = Bound.read(clean(action.get("value")))
+            command = self._commands().get(word)
+            if command is None:
+                raise Refused("This button is of another version of keyturn; use the words: /rotate help.", "gone")
+            self._own_card(body, bound, channel)
+            if getattr(command, "reason", False):
+                ack()
+                self._open(account, str(body.get("trigger_id", "")), forms.reason(word, bound, channel))
+                return
+            args = (bound.rotation, about) if about else (bound.rotation,)
+            heard = Heard(key, account, word=word, args=args, channel=channel, bound=bound.as_mapping())
+            receipt = self._hear(heard)
+        except Refused as error:
+            ack()
+            self._tell(body, str(error))
+            return
+        ack()
+        if receipt.answer is not None:
+            self._show(account, channel, answer(receipt.answer))
+
+    def _own_card(self, body: Body, bound: Bound, channel: str) -> None:
+        """A button counts on a message that we drew for that rotation, and nowhere else: others may look alike."""
+        ts = stamp(within(body, "container", "message_ts"))
+        with self._database.read() as reader:
+            drawing = reader.drawing_at(channel, ts) if channel and ts else None
+        if drawing is None or drawing.rotation != rotation_number(bound.rotation):
+            raise Refused(
+                f"This is not the card that keyturn keeps for {bound.rotation}, so nothing was done; use its own card, "
+                f"or type: /rotate status {bound.rotation}.",
+                code="foreign-card",
+            )
+
+    def _foreign_click(self, ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+
+    # --- forms --------------------------------------------------------------------------------------------------------
+
+    def _picked(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
+        """A credential was chosen: plan it, and show the plan in the same modal."""
+        account, key = account_of(body), view_key(body)
+        entered = forms.entered(view)
+        chosen, reason = entered.get(forms.CREDENTIAL_FIELD, ""), entered.get(forms.REASON_FIELD, "")
+        if not isinstance(chosen, str) or not chosen:
+            ack(response_action="errors", errors={forms.CREDENTIAL_FIELD: "Choose a credential from the list."})
+            return
+        form = form_id(key)
+        note = str(view.get("private_metadata") or "")
+        heard = Heard(
+            key,
+            account,
+            word="start",
+            args=(clean(chosen),),
+            flags={"reason": clean(reason)} if reason else {},
+            channel=ident(note),
+            form=form,
+        )
+        try:
+            self._hear(heard)
+        except Refused as error:
+            ack(response_action="errors", errors={forms.REASON_FIELD: _short(error)})
+            return
+        ack(response_action="update", view=forms.skeleton(clean(chosen), form))
+
+    def _started(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
+        """The plan was seen and the form submitted: ask for the rotation."""
+        account, key = account_of(body), view_key(body)
+        entered = forms.entered(view)
+        ticked = entered.get(forms.BOXES_FIELD, ())
+        reason = clean(entered.get(forms.REASON_FIELD, ""))
+        try:
+            note = forms.StartNote.read(str(view.get("private_metadata") or ""))
+            heard = Heard(
+                key,
+                account,
+                word="start",
+                args=(note.target,),
+                flags={"reason": reason} if reason else {},
+                channel=note.channel,
+                bound={"digest": note.digest, "reason": note.reason},
+                confirmed=True,
+                ticked=tuple(clean(box) for box in ticked) if isinstance(ticked, tuple) else (),
+            )
+            self._hear(heard)
+        except Refused as error:
+            ack(response_action="errors", errors={forms.REASON_FIELD: _short(error)})
+            return
+        ack(response_action="clear")
+
+    def _reasoned(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
+        """A word that needs a reason got it."""
+        account, key = account_of(body), view_key(body)
+        reason = clean(forms.entered(view).get(forms.REASON_FIELD, ""))
+        try:
+            note = forms.ReasonNote.read(str(view.get("private_metadata") or ""))
+            if not reason.strip():
+                raise Refused("Write a reason; it stands on the card and in the audit.", code="reason-missing")
+            heard = Heard(
+                key,
+                account,
+                word=note.word,
+                args=(note.bound.rotation,),
+                flags={"reason": reason},
+                channel=note.channel,
+                bound=note.bound.as_mapping(),
+            )
+            self._hear(heard)
+        except Refused as error:
+            ack(response_action="errors", errors={forms.REASON_FIELD: _short(error)})
+            return
+        ack(response_action="clear")
+
+    def _options(self, ack: Ack, body: dict[str, Any]) -> None:
+        """Credentials that match what was typed; only those that the person may see."""
+        person = self._directory.known(account_of(body))
+        if person is None:
+            ack(options=[])
+            return
+        wanted = clean(body.get("value")).casefold().strip()
+        call = Call("list", Need.SEE, person)
+        found = []
+        for one in self._rotations.credentials(call, limit=1000):
+            if wanted in f"{one.name}@{one.environment}".casefold():
+                due = f"due {one.next_due:%Y-%m-%d}" if one.next_due else "not scheduled"
+                found.append((one.name, one.environment, due))
+        ack(options=forms.options(found)["options"])
+
+    # --- events -------------------------------------------------------------------------------------------------------
+
+    def _home(self, ack: Ack, body: dict[str, Any]) -> None:
+        ack()
+        if within(body, "event", "tab") in (None, "home"):
+            self._home_opened(account_of(body))
+
+    def _mentioned(self, ack: Ack, body: dict[str, Any]) -> None:
+        """In a thread no slash command works: read words here; the others are typed as /rotate."""
+        event = body["event"]
+        account, key, channel = account_of(body), event_key(body), ident(event.get("channel"))
+        if event.get("bot_id") or not channel:
+            ack()
+            return
+        text = _MENTION.sub(" ", clean(event.get("text")), count=1).strip() or "help"
+        heard = Heard(key, account, text=text, channel=channel)
+        try:
+            typed = self._intake.read(heard)
+            if not getattr(self._commands()[typed.word], "at_once", False):
+                raise Refused(f"In a thread I only answer questions; type: /rotate {typed.word} …", code="mention")
+            receipt = self._hear(heard)
+            said = answer(receipt.answer) if receipt.answer is not None else None
+        except Refused as error:
+            said = refusal(str(error))
+        ack()
+        if said is not None:
+            self._show(account, channel, said, thread=stamp(event.get("thread_ts")) or stamp(event.get("ts")))
+
+    # --- shared -------------------------------------------------------------------------------------------------------
+
+    def _hear(self, heard: Heard) -> Receipt:
+        """Store it. A commit of which nobody knows is asked for again: the key makes it one."""
+        try:
+            try:
+                return self._intake.hear(heard)
+            except Ambiguous:
+                return self._intake.hear(heard)
+        except Refused:
+            raise
+        except KeyturnError as error:
+            raise NotStored(str(error)) from None
+
+    def _open(self, account: str, trigger: str, view: forms.View, *, warm: bool = False) -> None:
+        def job() -> None:
+            if warm:
+                self._directory.person(account)
+            try:
+                self._quick.call("views.open", trigger_id=trigger, view=view)
+            except SlackRefused as error:
+                if error.error not in ("duplicate_external_id", "expired_trigger_id", "exchanged_trigger_id"):
+                    raise
+                log.info("a modal was not opened: %s", error.error)
+
+        if not self._lane.submit(job):
+            log.warning("a modal was not opened: too many at once")
+
+    def _tell(self, body: Mapping[str, Any], text: str) -> None:
+        """Say something to the person who did it, after the ack, as far as possible."""
+        try:
+            account = account_of(body)
+        except Malformed:
+            return
+        channel = ident(body.get("channel_id")) or ident(within(body, "channel", "id"))
+        self._show(account, channel, refusal(text))
+
+    def _show(self, account: str, channel: str, said: Message, thread: str = "") -> None:
+        if not channel:
+            return
+
+        def job() -> None:
+            self._quick.call(
+                "chat.postEphemeral",
+                channel=channel,
+                user=user_of(account),
+                text=said.text,
+                blocks=said.blocks,
+                thread_ts=thread or None,
+            )
+
+        self._lane.submit(job)
+
+
+def _said(body: Mapping[str, Any], text: str) -> BoltResponse:
+    """An acknowledgement that says something where the surface can show it."""
+    if body.get("command"):
+        shown = {"response_type": "ephemeral", "text": escape(text, 2000)}
+        return BoltResponse(status=200, body=shown, headers={"content-type": "application/json"})
+    return BoltResponse(status=200, body="")
+
+
+def _ack_with(ack: Ack, message: Message) -> None:
+    ack(response_type="ephemeral", text=message.text, blocks=message.blocks)
+
+
+def _short(error: Refused) -> str:
+    return str(error)[:300]
+
+
+def _subject(text: str) -> str:
+    """What the skeleton names: the second word of the command, however it is spelled."""
+    words = text.split()
+    return words[1][:80] if len(words) > 1 else "a credential"

@@ -1,0 +1,149 @@
+"""Sends one notice: an answer to a person, the form that waits for a plan, or word in the thread of a card."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+from bot.contracts.command import Answer
+from bot.core.errors import Permanent, Transient
+from bot.engine.worker import of_json
+from bot.slack import forms
+from bot.slack.answers import answer, refusal
+from bot.slack.api import SlackApi, SlackRefused
+from bot.slack.blocks import section
+from bot.slack.budget import Budget
+from bot.slack.cards import Message
+from bot.slack.deliveries import user_of
+from bot.slack.identity import Identity
+from bot.slack.names import Roster
+from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
+from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
+from bot.slack.text import MOST_TEXT, escape, sentence
+from bot.store.database import Database
+from bot.store.records import NoticeRow
+
+FORM_TRIES = 8
+MOST_FAILURES = 30
+
+
+class Teller:
+    """Sends notices. `with_form` names the words whose answer goes into the modal that was opened for it."""
+
+    def __init__(
+        self,
+        database: Database,
+        api: SlackApi,
+        identity: Identity,
+        budget: Budget,
+        names: Roster,
+        with_form: Callable[[], Collection[str]],
+    ) -> None:
+        self._database = database
+        self._api = api
+        self._identity = identity
+        self._budget = budget
+        self._names = names
+        self._with_form = with_form
+
+    def tell(self, row: NoticeRow) -> Outcome:
+        """Send it once; say what became of it."""
+        if row.failures > MOST_FAILURES:
+            return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
+        try:
+            if not row.person:
+                return self._announce(row)
+            return self._answer(row)
+        except SlackRefused as error:
+            if error.error in CLOSED | {"user_not_found", "user_disabled", "user_not_visible"}:
+                return Dropped(f"nobody to tell: {error.error}")
+            return after(error, "chat.postMessage", row.failures, self._budget)
+        except (Transient, Permanent) as error:
+            return after(error, "chat.postMessage", row.failures, self._budget)
+
+    # --- to one person ------------------------------------------------------------------------------------------------
+
+    def _answer(self, row: NoticeRow) -> Outcome:
+        said = _read(row.payload, row.text)
+        form = str(row.payload.get("form") or "")
+        if form and row.payload.get("word") in self._with_form():
+            filled = self._fill(row, form, said)
+            if filled is not None:
+                return filled
+        return self._to_person(row, answer(said) if said.good else refusal(said.text))
+
+    def _fill(self, row: NoticeRow, form: str, said: Answer) -> Outcome | None:
+        """Put the plan or the refusal into the modal; None when the modal is not there (any more)."""
+        if said.draft is not None:
+            view = forms.start(said.draft, row.channel, self._names)
+        elif not said.good:
+            view = forms.problem(said.text)
+        else:
+            return None
+        try:
+            self._api.call("views.update", external_id=form, view=view)
+        except SlackRefused as error:
+            if error.error == "not_found" and row.failures < FORM_TRIES:
+                return Later(0.25, "the modal is not open yet", failed=True)
+            if error.error not in {"not_found", "hash_conflict", "view_too_large", "invalid_arguments"} | BAD_BLOCKS:
+                raise
+            return None
+        return Shown("")
+
+    def _to_person(self, row: NoticeRow, message: Message) -> Outcome:
+        user = user_of(row.person)
+        if row.channel and not row.channel.startswith("D"):
+            try:
+                self._api.call(
+                    "chat.postEphemeral", channel=row.channel, user=user, text=message.text, blocks=message.blocks
+                )
+                return Shown("")
+            except SlackRefused as error:
+                if error.error not in CLOSED:
+                    raise
+        place = direct(self._api, user)
+        wait = self._budget.post(place)
+        if wait:
+            return Later(wait, row.note)
+        return self._post_once(row, place, message, "")
+
+    # --- to everybody -------------------------------------------------------------------------------------------------
+
+    def _announce(self, row: NoticeRow) -> Outcome:
+        """Into the thread of the rotation's card, shown in the channel too."""
+        text = escape(sentence(row.text), MOST_TEXT)
+        message = Message(text, [section(escape(sentence(row.text), 2800))])
+        place, thread = row.channel, ""
+        number = row.payload.get("rotation")
+        if isinstance(number, int):
+            with self._database.read() as reader:
+                cards = [one for one in reader.drawings(number) if one.form == "card" and one.drawn < 2**31 - 1]
+            if cards:
+                place, thread = cards[-1].place, cards[-1].ts
+            if cards and not thread and row.failures < 10:
+                return Later(1.0, "waits for the card", failed=True)
+        if not place:
+            return Dropped("no channel is declared")
+        wait = self._budget.post(place)
+        if wait:
+            return Later(wait, row.note)
+        return self._post_once(row, place, message, thread)
+
+    def _post_once(self, row: NoticeRow, place: str, message: Message, thread: str) -> Outcome:
+        metadata = {"event_type": "rotation_notice", "event_payload": {"notice": row.key}}
+        message = Message(message.text, message.blocks, metadata)
+        home = self._identity.workspace
+        if home is not None and (row.claimed_until is not None or row.note == LOST):
+            found = find(self._api, place, metadata, home.bot_user, thread=thread)
+            if found:
+                return Shown(found)
+        broadcast = bool(row.payload.get("broadcast"))
+        return Shown(post(self._api, place, message, thread=thread, broadcast=broadcast))
+
+
+def _read(payload: Mapping[str, Any], text: str) -> Answer:
+    """The stored answer; the text alone when a newer or older version wrote it."""
+    try:
+        return of_json(payload)
+    except (KeyError, TypeError, ValueError):
+        return Answer(text)

@@ -1,0 +1,81 @@
+"""Socket Mode: one connection by slack_sdk's builtin client, opened in the background, watched, renewed."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+
+from slack_bolt import App
+from slack_bolt.adapter.socket_mode.builtin import SocketModeHandler
+from slack_sdk import WebClient
+from slack_sdk.errors import SlackApiError, SlackClientError
+
+from bot.core.secret import Secret
+from bot.slack.api import quiet_logger
+
+log = logging.getLogger(__name__)
+CONCURRENCY = 32
+PING_SECONDS = 5.0
+LONGEST_RETRY = 30.0
+
+
+class SlackSocket:
+    """`heard` is called when a connection is greeted by Slack, from the client's own thread."""
+
+    def __init__(self, app: App, app_token: Secret, url: str, heard: Callable[[], None]) -> None:
+        self._heard = heard
+        self._stopping = threading.Event()
+        self._last = time.time()
+        client = WebClient(base_url=url, timeout=10, retry_handlers=[], logger=quiet_logger())
+        self._handler = SocketModeHandler(
+            app,
+            app_token.reveal_text(),
+            logger=quiet_logger(),
+            web_client=client,
+            ping_interval=PING_SECONDS,
+            concurrency=CONCURRENCY,
+        )
+        self._handler.client.on_message_listeners.append(self._on_message)
+        self._thread = threading.Thread(target=self._connect, name="slack-socket", daemon=True)
+
+    def start(self) -> None:
+        """Connect in the background, again and again until Slack is there; the client keeps it up from then on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Close the connection; deliveries in hand are finished."""
+        self._stopping.set()
+        self._thread.join(15)
+        self._handler.client.close()
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a connection now."""
+        return bool(self._handler.client.is_connected())
+
+    def seconds_since_frame(self) -> float:
+        """Since Slack last said anything, pongs included."""
+        session = self._handler.client.current_session
+        pong = session.last_ping_pong_time if session is not None else None
+        return max(0.0, time.time() - max(self._last, pong or 0.0))
+
+    def _connect(self) -> None:
+        pause = 1.0
+        while not self._stopping.is_set():
+            try:
+                self._handler.client.connect()
+                return
+            except SlackApiError as error:
+                word = error.response.get("error") if isinstance(error.response.data, dict) else "no answer"
+                log.error("Slack does not open a socket (%s); is SLACK_APP_TOKEN right?", str(word)[:60])
+            except (OSError, SlackClientError, ValueError) as error:  # nothing was opened; the next try is as good
+                log.warning("no connection to Slack yet: %s", type(error).__name__)
+            self._stopping.wait(pause)
+            pause = min(LONGEST_RETRY, pause * 2)
+
+    def _on_message(self, message: str) -> None:
+        self._last = time.time()
+        if '"hello"' in message[:200]:
+            self._heard()
