@@ -267,8 +267,23 @@ def model_problems(
             path = ".".join(str(part) for part in inner)
             hint = (shapes or {}).get(pattern, "")
             message = "this is not written as it must be" if hint else message
+            if detail["type"] in ("enum", "literal_error"):
+                options = _OPTION.findall(str(detail.get("ctx", {}).get("expected", "")))
+                message, hint = _choice(document, place, options)
             found.append(document.problem(place, f"{path}: {message}" if path else message, hint))
     return found
+
+
+_OPTION = re.compile(r"'([^']*)'")
+
+
+def _choice(document: Document, place: Location, options: list[str]) -> tuple[str, str]:
+    value = document.data
+    for part in place:
+        inside = isinstance(value, dict) or (isinstance(value, list) and isinstance(part, int) and part < len(value))
+        value = value[part] if inside and (not isinstance(value, dict) or part in value) else None
+    near = close(value, options) if isinstance(value, str) else ""
+    return f"must be one of {', '.join(options)}", near if near.startswith("did") else ""
 
 
 _MESSAGES = {

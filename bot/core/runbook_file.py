@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from pydantic import ValidationError
 from bot.core import duration, template
 from bot.core.document import LARGEST, Document, Location, Problem, close, model_problems, nearest_line, read
 from bot.core.errors import Invalid
-from bot.core.runbook import KINDS, SHAPES, Emergency, Kind, Runbook, StepBase
+from bot.core.runbook import KINDS, SHAPES, Emergency, Kind, Runbook, StepBase, WaitStep
 from bot.core.template import TemplateError
 
 _SPANS = (
@@ -28,7 +29,8 @@ _SPANS = (
     "retire_within",
     "at_most",
 )
-_PLACEHOLDER = {"id": "placeholder", "wait": "0s"}
+_ID = re.compile(r"[a-z][a-z0-9-]{0,40}")
+_STAND_INS = {"runbook": "unnamed", "summary": "not readable", "rollback_within": "1h"}
 
 
 @dataclass(frozen=True)
@@ -75,21 +77,59 @@ def load(path: Path) -> LoadedRunbook:
 
 def loads(text: str, name: str) -> LoadedRunbook:
     """Read a runbook from text; `name` stands for the file in messages. Raises `Invalid` with every mistake."""
+    found = examine(text, name)
+    if found.problems or found.loaded is None:
+        raise Invalid(name, tuple(str(problem) for problem in found.problems))
+    return found.loaded
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What can be made of a text that may have mistakes: enough for the linter to go on reading behind the first."""
+
+    loaded: LoadedRunbook | None
+    problems: tuple[Problem, ...]
+    broken: frozenset[str]
+    """Ids of steps, and `inputs.x` or `facts.x`, that stand in `loaded` without their content, or not at all."""
+
+
+def examine(text: str, name: str) -> Examined:
+    """Read as much as can be read. Raises `Invalid` when it is not even YAML."""
     document = read(text, name)
     if not isinstance(document.data, dict):
-        raise Invalid(name, (str(Problem(name, 1, "a runbook is a mapping", "start with runbook: <name>")),))
-    problems, data = _steps_of(document)
+        return Examined(None, (Problem(name, 1, "a runbook is a mapping", "start with runbook: <name>"),), frozenset())
+    problems, data, broken = _steps_of(document)
     runbook: Runbook | None = None
     try:
         runbook = Runbook.model_validate(data)
     except ValidationError as error:
         problems += model_problems(document, (), Runbook, error, SHAPES)
+        runbook = _without_mistakes(data, error, broken)
     problems += _spans(document, document.data, ())
     problems += _expressions(document, document.data, ())
     problems += _twice(document)
-    if problems or runbook is None:
-        raise Invalid(name, tuple(str(problem) for problem in sorted(set(problems))))
-    return LoadedRunbook(runbook, name, hashlib.sha256(text.encode()).hexdigest(), document.lines)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    loaded = LoadedRunbook(runbook, name, digest, document.lines) if runbook is not None else None
+    return Examined(loaded, tuple(sorted(set(problems))), frozenset(broken))
+
+
+def _without_mistakes(data: dict[str, Any], error: ValidationError, broken: set[str]) -> Runbook | None:
+    """The runbook without what does not fit; None when nothing is left of it."""
+    rest = {**data}
+    for detail in error.errors(include_url=False, include_input=False):
+        top, *inner = detail["loc"] or ("",)
+        if top in ("inputs", "facts") and inner and isinstance(rest.get(str(top)), dict):
+            rest[str(top)] = {key: value for key, value in rest[str(top)].items() if key != inner[0]}
+            broken.add(f"{top}.{inner[0]}")
+        elif str(top) in _STAND_INS:
+            rest[str(top)] = _STAND_INS[str(top)]
+        else:
+            rest.pop(str(top), None)
+    broken.add("")
+    try:
+        return Runbook.model_validate(rest)
+    except ValidationError:
+        return None
 
 
 def schema() -> dict[str, Any]:
@@ -101,47 +141,58 @@ def schema() -> dict[str, Any]:
     }
 
 
-def _steps_of(document: Document) -> tuple[list[Problem], dict[str, Any]]:
+def _steps_of(document: Document) -> tuple[list[Problem], dict[str, Any], set[str]]:
     """The data with each step already of its model, so that a mistake in one step speaks of that step alone."""
     problems: list[Problem] = []
+    broken: set[str] = set()
     data = dict(document.data)
+
+    def steps(at: Location, items: list[Any]) -> list[Any]:
+        return [_step(document, (*at, index), item, problems, broken) for index, item in enumerate(items)]
+
     for section in ("steps", "retire"):
         if isinstance(data.get(section), list):
-            data[section] = [
-                _step(document, (section, index), item, problems) for index, item in enumerate(data[section])
-            ]
+            data[section] = steps((section,), data[section])
     emergency = data.get("emergency")
     if isinstance(emergency, dict) and isinstance(emergency.get("steps"), list):
-        steps = [
-            item if isinstance(item, str) else _step(document, ("emergency", "steps", index), item, problems)
-            for index, item in enumerate(emergency["steps"])
-        ]
+        own = steps(("emergency", "steps"), [item for item in emergency["steps"] if not isinstance(item, str)])
+        waiting = iter(own)
+        listed = [item if isinstance(item, str) else next(waiting) for item in emergency["steps"]]
         try:
-            data["emergency"] = Emergency.model_validate({**emergency, "steps": steps})
+            data["emergency"] = Emergency.model_validate({**emergency, "steps": listed})
         except ValidationError as error:
             problems += model_problems(document, ("emergency",), Emergency, error, SHAPES)
             data["emergency"] = None
-    return problems, data
+            broken.add("")
+    return problems, data, broken
 
 
-def _step(document: Document, at: Location, item: Any, problems: list[Problem]) -> StepBase | Any:
-    placeholder = KINDS[Kind.WAIT].model_validate(_PLACEHOLDER)
+def _step(document: Document, at: Location, item: Any, problems: list[Problem], broken: set[str]) -> StepBase:
+    """The step, or one that waits for nothing in its place."""
     if not isinstance(item, dict):
         problems.append(document.problem(at, "a step is a mapping", "write {id: ..., do: ...}"))
-        return placeholder
+        return _stand_in(item, at, broken)
     kinds = [kind for kind in Kind if kind.value in item]
     if len(kinds) != 1:
         had = " and ".join(kinds) if kinds else "none of them"
         wanted = "a step says one of do, check, wait, quiet or ask"
         spelled = next((hint for key in item if (hint := close(str(key), list(Kind))).startswith("did")), "")
         problems.append(document.problem(at, f"{wanted}; this one says {had}", spelled))
-        return placeholder
+        return _stand_in(item, at, broken)
     model = KINDS[kinds[0]]
     try:
         return model.model_validate(item)
     except ValidationError as error:
         problems.extend(model_problems(document, at, model, error, SHAPES))
-        return placeholder
+        return _stand_in(item, at, broken)
+
+
+def _stand_in(item: Any, at: Location, broken: set[str]) -> StepBase:
+    name = item.get("id") if isinstance(item, dict) else None
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        name = "broken-" + "-".join(str(part) for part in at)
+    broken.add(name)
+    return WaitStep(id=name, wait="0s")
 
 
 def _spans(document: Document, value: Any, at: Location) -> list[Problem]:

@@ -74,7 +74,7 @@ class SecretReference:
     @classmethod
     def parse(cls, text: str) -> SecretReference:
         """Read a reference; raises `Refused` without echoing the text, which may be a pasted secret."""
-        match = _REFERENCE.match(text)
+        match = _REFERENCE.fullmatch(text)
         if match is None or ".." in match["path"].split("/"):
             raise Refused(
                 "This is not a secret reference; write store:path or store:path#version, "

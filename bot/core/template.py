@@ -247,7 +247,7 @@ class _Parser:
         kind, text = self.tokens[self.at]
         self.at += 1
         if kind == "span":
-            return duration.parse(text)
+            return _span(text, _short(text))
         if kind == "path" and self._take("("):
             return self._pick(text)
         if kind == "path":

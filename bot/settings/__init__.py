@@ -20,6 +20,7 @@ from bot.core.runbook_file import LoadedRunbook, load
 from bot.settings.checks import approval_problems, cross_problems, secret_problems
 from bot.settings.declared import MISTAKES, CredentialEntry, Declared
 from bot.settings.environment import VARIABLES, Bind, Environment, LogFormat, Transport, read_environment
+from bot.settings.pruning import without
 from bot.settings.rights import membership_of, policy_of
 
 __all__ = [
@@ -112,15 +113,17 @@ def read_settings(text: str, environment: Environment, *, file: str, folder: Pat
     if not isinstance(document.data, dict):
         raise Invalid(file, (str(Problem(file, 1, "the settings are a mapping", "run `keyturn init` for an example")),))
     problems = secret_problems(document)
+    checked = document
     try:
         declared = Declared.model_validate(document.data)
     except ValidationError as error:
         problems += model_problems(document, (), Declared, error, MISTAKES)
-        raise Invalid(file, tuple(str(problem) for problem in sorted(set(problems)))) from None
-    found, broken = _runbooks(document, declared, folder)
-    problems += cross_problems(document, declared, found)
+        checked = without(document, error)
+        declared = Declared.model_validate(checked.data)
+    found, broken = _runbooks(checked, declared, folder)
     policy = policy_of(declared)
-    problems += approval_problems(document, declared, policy)
+    problems += cross_problems(checked, declared, found)
+    problems += approval_problems(checked, declared, policy, complete=not problems)
     if problems or broken:
         raise Invalid(file, (*(str(problem) for problem in sorted(set(problems))), *broken))
     return Settings(

@@ -47,8 +47,11 @@ def cross_problems(document: Document, declared: Declared, runbooks: Mapping[str
     ]
 
 
-def approval_problems(document: Document, declared: Declared, policy: Policy) -> list[Problem]:
-    """Rules without approvers where one is needed, and credentials that nobody could start or approve."""
+def approval_problems(document: Document, declared: Declared, policy: Policy, *, complete: bool) -> list[Problem]:
+    """Rules without approvers where one is needed, and credentials that nobody could start or approve.
+
+    The latter is judged only where the settings are `complete`: a name with a typo is a mistake of its own.
+    """
     found: list[Problem] = []
     for index, rule in enumerate(declared.policies):
         at = ("policies", index, "approvers")
@@ -61,7 +64,7 @@ def approval_problems(document: Document, declared: Declared, policy: Policy) ->
             message = "approvers: 0 is allowed for words: [start] alone; skipping and revoking need a second person"
             found.append(document.problem(at, message, "add words: [start]"))
     members = membership_of(declared)
-    for index, entry in enumerate(declared.credentials):
+    for index, entry in enumerate(declared.credentials if complete else ()):
         target = _Target(entry.name, entry.environment, entry.class_, entry.owner)
         for word in (Need.START, Need.SKIP):
             granted = word is Need.START or any(word in role.may for role in declared.roles.values())

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from bot.core.errors import Invalid
 from bot.core.lint.habits import check_review, check_secrets, check_weak_probes
 from bot.core.lint.model import Context, Finding, Severity, Subject, Vocabulary, WordInfo
 from bot.core.lint.order import check_emergency, check_promotion, check_retirement, check_skips
 from bot.core.lint.references import check_references, check_use, check_words
 from bot.core.lint.spans import check_overlap, check_waits, lint_cadence
-from bot.core.runbook_file import LoadedRunbook
+from bot.core.runbook_file import LoadedRunbook, examine
 
-__all__ = ["RULES", "Context", "Finding", "Severity", "Vocabulary", "WordInfo", "lint", "lint_cadence"]
+__all__ = ["RULES", "Context", "Finding", "Severity", "Vocabulary", "WordInfo", "lint", "lint_cadence", "lint_text"]
 
 RULES: Mapping[str, str] = {
+    "unreadable": "Something that keeps the file from being loaded.",
     "unknown-word": "A word that no adapter offers.",
     "wrong-kind": "An operation where a probe belongs, or the like.",
     "unknown-parameter": "An argument that the word does not take.",
@@ -61,20 +63,23 @@ RULES: Mapping[str, str] = {
 }
 """Every rule by its id, for the documentation."""
 
-_CHECKS: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+_READABLE: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
     check_words,
     check_references,
-    check_use,
     check_waits,
+    check_skips,
+    check_secrets,
+    check_weak_probes,
+)
+_WHOLE: tuple[Callable[[Subject], Iterator[Finding]], ...] = (
+    check_use,
     check_overlap,
     check_promotion,
     check_retirement,
-    check_skips,
     check_emergency,
-    check_secrets,
-    check_weak_probes,
     check_review,
 )
+"""Rules that look at a runbook as a whole, and would blame it for a step that could not be read."""
 
 
 def lint(loaded: LoadedRunbook, vocabulary: Vocabulary, context: Context | None = None) -> list[Finding]:
@@ -83,4 +88,23 @@ def lint(loaded: LoadedRunbook, vocabulary: Vocabulary, context: Context | None 
     With a `context` it is read for one credential: its inputs, cadence and policy.
     """
     subject = Subject(loaded, vocabulary, context or Context())
-    return sorted({finding for check in _CHECKS for finding in check(subject)})
+    return sorted({finding for check in (*_READABLE, *_WHOLE) for finding in check(subject)})
+
+
+def lint_text(text: str, name: str, vocabulary: Vocabulary) -> list[Finding]:
+    """The same for a text that may not even load: what keeps it from loading comes first, and the rest is read on."""
+    try:
+        examined = examine(text, name)
+    except Invalid as error:
+        return [Finding(name, 1, "", "unreadable", Severity.ERROR, problem) for problem in error.problems]
+    found = {
+        Finding(name, problem.line, "", "unreadable", Severity.ERROR, problem.message, problem.hint)
+        for problem in examined.problems
+    }
+    if examined.loaded is not None:
+        subject = Subject(examined.loaded, vocabulary, Context(), examined.broken)
+        checks = _READABLE if examined.broken else (*_READABLE, *_WHOLE)
+        found |= {
+            finding for check in checks for finding in check(subject) if finding.step not in examined.broken - {""}
+        }
+    return sorted(found)

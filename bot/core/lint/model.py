@@ -91,6 +91,8 @@ class Subject:
     loaded: LoadedRunbook
     vocabulary: Vocabulary
     context: Context
+    broken: frozenset[str] = frozenset()
+    """Steps, inputs and facts that could not be read; what depends on them is not judged."""
 
     @property
     def runbook(self) -> Runbook:
@@ -131,6 +133,3 @@ class Subject:
         """A finding at a place of the file."""
         severity = Severity.ERROR if error else Severity.WARNING
         return Finding(self.loaded.path, self.loaded.line(*at), step, rule, severity, message, hint)
-
-
-Check = Sequence[Finding]

@@ -220,6 +220,8 @@ def _wrong(
     if reference.scope not in scopes:
         hint = "add each: to the step" if reference.scope == "each" else f"here are {', '.join(sorted(scopes))}"
         return "out-of-scope", f"{reference} cannot be looked up here", hint
+    if f"{reference.scope}.{reference.name}" in subject.broken or reference.name in subject.broken:
+        return None
     if reference.scope == "inputs" and reference.name not in runbook.inputs:
         return "unknown-input", f"there is no input {reference.name!r}", close(reference.name, runbook.inputs)
     if reference.scope == "facts" and reference.name not in runbook.facts:
@@ -260,6 +262,8 @@ def _targets(subject: Subject, at: Location, step: StepBase) -> Iterator[Finding
 
 def _outputs(subject: Subject, step: StepBase) -> Collection[str] | None:
     """Names that a step gives to later ones; None when its word is not known."""
+    if step.id in subject.broken:
+        return None
     if not isinstance(step, DoStep):
         return ()
     if step.each is not None:
