@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
-from typing import Any, Literal
+from typing import Any
 
 from playground.workspace import payloads
 from playground.workspace.answers import Answers
@@ -82,6 +82,8 @@ class Acts:
         self._must_be_in(user, conversation)
         if conversation.is_archived:
             raise NotVisible(f"#{conversation.name} is archived")
+        if conversation.is_im and BOT_USER in conversation.members and not self._takes_messages():
+            raise NotVisible("the app takes no messages")
         written = encode(self.state, text, labels=False)
         message = self.state.put(Message(conversation.id, self.state.stamp(), user.id, written, thread_ts=thread_ts))
         body: Json = {
@@ -290,6 +292,9 @@ class Acts:
         if place.deleted or (place.only_for and place.only_for != user.id):
             raise NotVisible(f"{user.name} cannot see this message")
 
+    def _takes_messages(self) -> bool:
+        return self.state.app.messages_tab and not self.state.app.messages_tab_read_only
+
     def _home_ids(self) -> set[str]:
         return {home.id for home in self.state.homes.values()}
 
@@ -429,6 +434,3 @@ def _flatten(view: View, values: Mapping[str, Any]) -> dict[tuple[str, str], Any
         else:
             flat[("", name)] = value
     return flat
-
-
-Reason = Literal["operation_timeout", "dispatch_failed", "http_service_error"]

@@ -67,7 +67,7 @@ def with_ids(blocks: list[Json]) -> list[Json]:
         if not block.get("block_id"):
             block["block_id"] = secrets.token_urlsafe(4)[:5]
         for element in held(block):
-            if element["type"] != "image" and not element.get("action_id"):
+            if element["type"] not in {"image", "mrkdwn", "plain_text"} and not element.get("action_id"):
                 element["action_id"] = secrets.token_urlsafe(4)[:5]
     return kept
 

@@ -72,6 +72,7 @@ class Live:
             "user": BOT_USER,
             "home_tab": app.home_tab,
             "messages_tab": app.messages_tab,
+            "read_only": app.messages_tab_read_only,
             "commands": [
                 {"command": one.command, "description": one.description, "usage_hint": one.usage_hint}
                 for one in app.commands

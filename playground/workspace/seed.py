@@ -190,6 +190,7 @@ class App:
     background_color: str = "#1f2937"
     home_tab: bool = True
     messages_tab: bool = True
+    messages_tab_read_only: bool = False
     interactivity: bool = True
     socket_mode: bool = True
 
@@ -232,6 +233,7 @@ class App:
             background_color=display.get("background_color", cls.background_color),
             home_tab=bool(home.get("home_tab_enabled", False)),
             messages_tab=bool(home.get("messages_tab_enabled", False)),
+            messages_tab_read_only=bool(home.get("messages_tab_read_only_enabled", False)),
             interactivity=bool((settings.get("interactivity") or {}).get("is_enabled", False)),
             socket_mode=bool(settings.get("socket_mode_enabled", False)),
         )

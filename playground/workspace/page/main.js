@@ -218,7 +218,7 @@ function drawHome() {
 
 function homeBody(tab, app, direct) {
   if (tab === "about") return [h("div", { class: "home" }, h("p", {}, app.description), h("ul", {}, app.commands.map((one) => h("li", {}, h("code", {}, `${one.command} ${one.usage_hint}`), " ", one.description))))];
-  if (tab === "messages") return direct ? [h("div", { class: "list", role: "log", "aria-label": `Messages with ${app.name}`, tabindex: "0" }), composer(direct)] : [];
+  if (tab === "messages") return direct ? [h("div", { class: "list", role: "log", "aria-label": `Messages with ${app.name}`, tabindex: "0" }), app.read_only ? h("p", { class: "foot-note" }, `${app.name} does not read messages here.`) : composer(direct)] : [h("div", { class: "home empty" }, h("p", {}, `${app.name} has not written to you yet.`))];
   if (!store.home) return [h("div", { class: "home empty" }, h("p", {}, `${app.name} has not published a Home tab for you yet.`))];
   const surface = viewSurface(store.home, store.home.errors);
   return [h("div", { class: "home" }, drawBlocks(store.home.blocks, surface))];
