@@ -21,6 +21,7 @@ from bot.store import schema
 from bot.store.clock import Clock
 from bot.store.faults import DATABASE_ERRORS, explain
 from bot.store.reading import Reader
+from bot.store.records import Head
 from bot.store.session import database_now
 from bot.store.writing import Transaction
 
@@ -48,9 +49,12 @@ class Database:
         """The file of SQLite; None on PostgreSQL."""
         self.after_commit: list[Callable[[], None]] = []
         """Called after each commit of this process, and when another one wrote to the SQLite file; must be quick."""
+        self.head: Head | None = None
+        """The newest end of the audit that this process has written."""
         self.delivery: Delivery = self._make_delivery()
         self._turn = Lock()
         self._writer: int | None = None
+        self._is_there = False
 
     @classmethod
     def open(
@@ -114,11 +118,13 @@ class Database:
                 with connection:
                     transaction = Transaction(connection, self.clock, now, self.delivery)
                     yield transaction
-                    transaction.seal()
+                    head = transaction.seal()
                     committing = True
                     connection.commit()
             except DATABASE_ERRORS as error:
                 raise explain(error, committing) from None
+        if head is not None and (self.head is None or head.seq > self.head.seq):
+            self.head = head
         self._follow(transaction.afterwards)
 
     @contextmanager
@@ -168,10 +174,14 @@ class Database:
     def _connect(self, *, write: bool) -> tuple[Connection, datetime | None]:
         """A connection inside a transaction. A pooled connection that died meanwhile is replaced once."""
         if self.path is not None:
-            _create_file(self.path)
+            if not self._is_there:
+                _create_file(self.path)
+                self._is_there = True
             connection = self.engine.connect()
             try:
-                connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+                connection.begin()
+                raw: Any = connection.connection.driver_connection
+                raw.execute("BEGIN IMMEDIATE" if write else "BEGIN")
             except BaseException:
                 connection.close()
                 raise

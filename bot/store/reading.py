@@ -138,7 +138,7 @@ class Reader(InventoryReader, OutboxReader, Counting):
         steps = self.connection.execute(_steps, {"number": number}).mappings().all()
         digest = row["plan"]
         body = self.connection.execute(_plan, {"digest": digest}).scalar_one()
-        return read_rotation(row, steps, read_plan(digest, bytes(body)))
+        return read_rotation(row, steps, read_plan(digest, body))
 
     def binding(self, number: int) -> dict[str, str] | None:
         """What a vote on the rotation consents to now: digest and nonce of its plan, or of the amendment asked for."""
@@ -149,7 +149,7 @@ class Reader(InventoryReader, OutboxReader, Counting):
         if row.amendment:
             return {"digest": row.amendment["digest"], "nonce": row.amendment["nonce"]}
         body = self.connection.execute(_plan, {"digest": row.plan}).scalar_one()
-        return {"digest": read_plan(row.plan, bytes(body)).digest, "nonce": row.nonce}
+        return {"digest": read_plan(row.plan, body).digest, "nonce": row.nonce}
 
     def open_rotation(self, credential: str, environment: str) -> Rotation | None:
         """The one rotation that is open for the credential."""

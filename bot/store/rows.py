@@ -35,7 +35,7 @@ def plan_row(plan: Plan) -> dict[str, Any]:
 @lru_cache(maxsize=256)
 def read_plan(digest: str, body: bytes) -> Plan:
     """The stored plan; raises `Permanent` when the bytes are not those that were stored."""
-    if plan_digest(body) != digest:
+    if not isinstance(body, bytes) or plan_digest(body) != digest:  # SQLite keeps text in any column
         raise Permanent(
             "A stored plan does not match its digest: it was changed in the database.",
             "Run `keyturn audit verify`, and restore the plan from a backup.",

@@ -25,7 +25,7 @@ class WorkerWriter(Writing):
             return True
         statement = upsert(WORKER, self.connection).on_conflict_do_nothing(index_elements=[WORKER.c.id])
         row = {"id": worker, "started_at": self.database_now, "seen_at": self.database_now}
-        return bool(self.connection.execute(statement, row).rowcount)
+        return self.connection.execute(statement.returning(WORKER.c.id), row).first() is not None
 
     def mark_dead(self, older_than: timedelta) -> list[str]:
         """Declare workers dead that were not seen for so long, and say which; each one is named to one caller only."""

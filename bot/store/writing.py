@@ -95,8 +95,8 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, WorkerWri
         return after
 
     def _insert(self, after: Rotation) -> None:
-        statement = upsert(ROTATION, self.connection).on_conflict_do_nothing()
-        if not self.connection.execute(statement, rotation_row(after)).rowcount:
+        statement = upsert(ROTATION, self.connection).on_conflict_do_nothing().returning(ROTATION.c.number)
+        if self.connection.execute(statement, rotation_row(after)).first() is None:
             raise self._conflict(after)
 
     def _update(self, before: Rotation, after: Rotation) -> None:
@@ -212,4 +212,4 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, WorkerWri
             set_={name: statement.excluded[name] for name in ("attempt", "stage", "outputs", "evidence", "at")},
             where=TARGET.c.attempt <= statement.excluded.attempt,
         )
-        return bool(self.connection.execute(statement, row).rowcount)
+        return self.connection.execute(statement.returning(TARGET.c.target), row).first() is not None
