@@ -81,6 +81,7 @@ class Estate:
         directory: Path | None = None,
         ports: Sequence[int] = (),
         expose_faults: bool = True,
+        clock: VirtualClock | None = None,
     ) -> Self:
         """Start everything on loopback and return once it serves.
 
@@ -88,7 +89,8 @@ class Estate:
         `calls_per_second` real. Without `directory` the state is temporary and goes with `stop()`; with one, a later
         start finds keys and secrets again. `ports` (identity, gateways…, clients) fixes the ports (0: a free one).
         """
-        clock = VirtualClock(rate) if anchor is None else VirtualClock(rate, anchor)
+        if clock is None:
+            clock = VirtualClock(rate) if anchor is None else VirtualClock(rate, anchor)
         ground = Ground(directory or Path(tempfile.mkdtemp(prefix="estate-")))
         port = iter((*ports, *([0] * (gateways + 2))))
         identity = Identity(

@@ -70,6 +70,7 @@ class Gateway(Service):
         self._admission = admission
         self._restart_seconds = restart_seconds
         self._marker: str | None = None
+        self.restarts = 0
 
     def prepare(self) -> None:
         self._http = open_http()
@@ -242,6 +243,7 @@ class Gateway(Service):
             boot = _Boot(self, self._http)
             boot.cache.refresh_if_due()
             self._boot = boot
+            self.restarts += 1
         self._restarting.clear()
         self._up.set()
 

@@ -93,21 +93,24 @@ class Server:
         self._changed = threading.Condition()
         self._http = _Listener(("127.0.0.1", port), self)
         self.port: int = self._http.server_address[1]
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, name=f"estate:{self.port}", daemon=True
-        )
+        self._thread = threading.Thread(target=self._listen, name=f"estate:{self.port}", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """Close the listening socket and every connection, and wait for the handlers at work."""
         self._stopping.set()
-        self._http.shutdown()
-        self._http.server_close()
+        # One connection of our own wakes the thread that waits for the next.
+        socket.create_connection(("127.0.0.1", self.port), timeout=5).close()
         self._thread.join()
+        self._http.server_close()
         with self._changed:
             for connection in self._connections:
                 _cut(connection)
             self._changed.wait_for(lambda: not self._connections, timeout=5)
+
+    def _listen(self) -> None:
+        while not self._stopping.is_set():
+            self._http.handle_request()
 
     def opened(self, connection: socket.socket) -> None:
         """Note a new connection, so that stopping can close it."""
