@@ -186,10 +186,13 @@ class Listeners:
 
     def _own_card(self, body: Body, bound: Bound, channel: str) -> None:
         """A button counts on a message that we drew for that rotation, and nowhere else: others may look alike."""
-        ts = stamp(within(body, "container", "message_ts"))
+        ts, number = stamp(within(body, "container", "message_ts")), rotation_number(bound.rotation) or 0
         with self._database.read() as reader:
             drawing = reader.drawing_at(channel, ts) if channel and ts else None
-        if drawing is None or drawing.rotation != rotation_number(bound.rotation):
+            own = drawing is not None and drawing.rotation == number
+            if drawing is None:  # posted a moment ago, or its answer was lost: we do not know its name yet
+                own = any(one.place == channel and not one.ts for one in reader.drawings(number) if one.form == "card")
+        if not own:
             raise Refused(
                 f"This is not the card that keyturn keeps for {bound.rotation}, so nothing was done; use its own card, "
                 f"or type: /rotate status {bound.rotation}.",
@@ -298,7 +301,7 @@ class Listeners:
             self._home_opened(account_of(body))
 
     def _mentioned(self, ack: Ack, body: dict[str, Any]) -> None:
-        """In a thread no slash command works: read words here; the others are typed as /rotate."""
+        """In a thread no slash command works: questions are answered by the lane, since they store nothing."""
         event = body["event"]
         account, key, channel = account_of(body), event_key(body), ident(event.get("channel"))
         if event.get("bot_id") or not channel:
@@ -306,17 +309,27 @@ class Listeners:
             return
         text = _MENTION.sub(" ", clean(event.get("text")), count=1).strip() or "help"
         heard = Heard(key, account, text=text, channel=channel)
+        thread = stamp(event.get("thread_ts")) or stamp(event.get("ts"))
+        ack()
+
+        def job() -> None:
+            self._directory.person(account)
+            said = self._read_only(heard)
+            if said is not None:
+                self._post_ephemeral(account, channel, said, thread)
+
+        self._lane.submit(job)
+
+    def _read_only(self, heard: Heard) -> Message | None:
+        """The answer to a question; None when it was stored, and is answered in the channel."""
         try:
             typed = self._intake.read(heard)
             if not getattr(self._commands()[typed.word], "at_once", False):
                 raise Refused(f"In a thread I only answer questions; type: /rotate {typed.word} …", code="mention")
-            receipt = self._hear(heard)
-            said = answer(receipt.answer) if receipt.answer is not None else None
+            receipt = self._intake.hear(heard)
         except Refused as error:
-            said = refusal(str(error))
-        ack()
-        if said is not None:
-            self._show(account, channel, said, thread=stamp(event.get("thread_ts")) or stamp(event.get("ts")))
+            return refusal(str(error))
+        return answer(receipt.answer) if receipt.answer is not None else None
 
     # --- shared -------------------------------------------------------------------------------------------------------
 
@@ -355,21 +368,21 @@ class Listeners:
         channel = ident(body.get("channel_id")) or ident(within(body, "channel", "id"))
         self._show(account, channel, refusal(text))
 
-    def _show(self, account: str, channel: str, said: Message, thread: str = "") -> None:
+    def _show(self, account: str, channel: str, said: Message) -> None:
         if not channel:
             return
 
-        def job() -> None:
-            self._quick.call(
-                "chat.postEphemeral",
-                channel=channel,
-                user=user_of(account),
-                text=said.text,
-                blocks=said.blocks,
-                thread_ts=thread or None,
-            )
+        self._lane.submit(lambda: self._post_ephemeral(account, channel, said))
 
-        self._lane.submit(job)
+    def _post_ephemeral(self, account: str, channel: str, said: Message, thread: str = "") -> None:
+        self._quick.call(
+            "chat.postEphemeral",
+            channel=channel,
+            user=user_of(account),
+            text=said.text,
+            blocks=said.blocks,
+            thread_ts=thread or None,
+        )
 
 
 def _said(body: Mapping[str, Any], text: str) -> BoltResponse:

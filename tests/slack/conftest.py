@@ -1,0 +1,207 @@
+"""A real bot in a strict workspace: engine, store and room as they run, with a runbook that needs no system."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from bot.app import Bot
+from bot.settings import Settings, read_environment, read_settings
+from bot.slack.manifest import FILES
+from playground.workspace.records import Message, View
+from playground.workspace.workspace import Workspace
+
+ROOT = Path(__file__).parents[2]
+Found = TypeVar("Found")
+
+RUNBOOK = """\
+runbook: by-hand
+summary: A rotation that people do with their own hands, for the tests of the Slack room.
+author: platform
+reviewed_by: security
+rollback_within: 10m
+before: [notified]
+steps:
+  - {id: first, ask: "Is the new one in place?"}
+  - {id: second, ask: "Is the new one in use?", skip: second-person}
+retire:
+  - {id: third, ask: "Is the old one gone?"}
+trouble:
+  - {id: lost, when: Nobody knows where it is, advice: Look into the safe.}
+"""
+
+SETTINGS = """\
+people:
+  alice: {{slack: U0ALICE, name: Alice Amari}}
+  bob: {{slack: U0BOB, name: Bob Berg}}
+  carol: {{slack: U0CAROL}}
+  dave: {{slack: U0DAVE}}
+groups:
+  sec-oncall: {{slack: S0SECONCALL}}
+channels: {{default: {channel}}}
+roles:
+  operators:
+    who: everyone
+    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair]
+policies:
+  - {{approvers: 1, from: [sec-oncall]}}
+credentials:
+  - {{name: door-key, environment: production, class: key, owner: alice, runbook: by-hand, cadence: 7d}}
+  - {{name: shed-key, environment: staging, class: key, owner: bob, runbook: by-hand, cadence: 14d}}
+runbooks: [runbooks]
+slack: {{edits_per_minute: {edits}}}
+"""
+
+
+@dataclass
+class House:
+    """A workspace and the bot in it."""
+
+    workspace: Workspace
+    folder: Path
+    settings: Settings
+    bot: Bot
+
+    def restart(self) -> Bot:
+        """Stop the bot, if it is not yet, and start another life of it."""
+        self.bot.stop()
+        self.bot = Bot(self.settings)
+        self.bot.start()
+        if self.bot.room is not None and self.bot.room.wsgi() is None:
+            self.workspace.wait_connected()
+        return self.bot
+
+    def wait(self, predicate: Callable[[], Found], what: str = "", timeout: float = 10.0) -> Found:
+        """The first truthy answer, asked at every change in the workspace and now and then."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = predicate()
+            if found:
+                return found
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{what or 'it'} did not happen\n{self.workspace.describe()}")
+            with self.workspace.state.changed:
+                self.workspace.state.changed.wait(0.05)
+
+    def card(self, number: int = 1, channel: str = "ops") -> Message | None:
+        """The card of a rotation, as everybody sees it."""
+        wanted = {"rotation": f"R-{number}", "form": "card"}
+        found = [one for one in self.workspace.messages(channel) if (one.metadata or {}).get("event_payload") == wanted]
+        assert len(found) <= 1, "a card was posted twice"
+        return found[0] if found else None
+
+    def shows(self, text: str, number: int = 1) -> Message:
+        """Wait until the card says something."""
+
+        def look() -> Message | None:
+            card = self.card(number)
+            return card if card is not None and text in card.words else None
+
+        return self.wait(look, f"{text!r} on the card of R-{number}")
+
+    def told(self, user: str, text: str) -> Message:
+        """Wait until a person was shown something alone."""
+
+        def look() -> Message | None:
+            return next((one for one in reversed(self.workspace.ephemerals(user)) if text in one.words), None)
+
+        return self.wait(look, f"{text!r} told to {user}")
+
+    def modal(self, user: str, title: str) -> View:
+        """Wait for a person's modal."""
+
+        def look() -> View | None:
+            view = self.workspace.view(user)
+            return view if view is not None and title in view.title else None
+
+        return self.wait(look, f"a modal {title!r} for {user}")
+
+    def start(self, user: str = "alice", reason: str = "weekly", tick: bool = True) -> Message:
+        """Type the start, look at the plan, submit the form; the card."""
+        before = len([one for one in self.workspace.messages("ops") if one.metadata])
+        self.workspace.type(user, "ops", f'/rotate start door-key --reason "{reason}"')
+        self.modal(user, "Rotate door-key")
+        self.workspace.submit(user, {"boxes": ["notified"]} if tick else {})
+        return self.wait(lambda: _newest(self.workspace.messages("ops"), before), "a card")
+
+    def audit(self) -> list[tuple[str, str]]:
+        """(event, actor) of the whole audit, oldest first."""
+        with self.bot.database.read() as reader:
+            return [(one.event, one.actor) for one in reader.audit_rows()]
+
+
+def _newest(messages: list[Message], before: int) -> Message | None:
+    cards = [one for one in messages if one.metadata]
+    return cards[-1] if len(cards) > before else None
+
+
+Opener = Callable[..., House]
+
+
+@pytest.fixture
+def open_house(tmp_path: Path) -> Iterator[Opener]:
+    """Opens houses: `open_house(transport="http", scopes=…, rate_factor=…)`."""
+    opened: list[House] = []
+    spaces: list[Workspace] = []
+
+    def open_one(
+        *,
+        transport: str = "socket",
+        channel: str = "C0OPS",
+        edits: int = 50,
+        declined: tuple[str, ...] = (),
+        rate_factor: float = 0.0,
+        start: bool = True,
+    ) -> House:
+        folder = tmp_path / f"house{len(opened)}"
+        (folder / "runbooks").mkdir(parents=True)
+        (folder / "runbooks" / "by-hand.yaml").write_text(RUNBOOK)
+        port = _free_port() if transport == "http" else 0
+        workspace = Workspace.start(
+            manifest=ROOT / FILES["http" if transport == "http" else "socket"],
+            declined=declined,
+            rate_factor=rate_factor,
+            request_url=f"http://127.0.0.1:{port}/slack/events" if transport == "http" else None,
+        )
+        spaces.append(workspace)
+        environ = {
+            **workspace.environment(),
+            "KEYTURN_DATABASE_URL": f"sqlite:///{folder / 'keyturn.db'}",
+            "KEYTURN_KEYS": str(folder / "keys"),
+            "KEYTURN_HTTP": f"127.0.0.1:{port}",
+            "KEYTURN_TRANSPORT": transport,
+        }
+        text = SETTINGS.format(channel=channel, edits=edits)
+        settings = read_settings(text, read_environment(environ), file="keyturn.yml", folder=folder)
+        house = House(workspace, folder, settings, Bot(settings))
+        opened.append(house)
+        if start:
+            house.bot.start()
+            if transport == "socket":
+                workspace.wait_connected()
+        return house
+
+    yield open_one
+    for house in opened:
+        house.bot.stop()
+    for workspace in spaces:
+        workspace.close()
+
+
+@pytest.fixture
+def house(open_house: Opener) -> House:
+    """A bot over Socket Mode."""
+    return open_house()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
