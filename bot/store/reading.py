@@ -17,7 +17,6 @@ from bot.store.records import AuditRow, Head, IntentRow, RotationSummary, Target
 from bot.store.rows import read_plan, read_rotation
 from bot.store.tables import (
     AUDIT,
-    CREDENTIAL,
     DRAWING,
     INTENT,
     NOTICE,
@@ -101,7 +100,6 @@ _next_due = select(
     _first(STEP.c.due_at, text("step.stage = 'waiting'")).label("step"),  # type: ignore[arg-type]  # text() filters
     _first(ROTATION.c.lapses_at, ROTATION.c.lapses_at.is_not(None)).label("lapse"),
     _first(OVERLAP.c.remind_at, OVERLAP.c.remind_at.is_not(None)).label("overlap"),
-    _first(CREDENTIAL.c.remind_at, CREDENTIAL.c.remind_at.is_not(None), CREDENTIAL.c.removed_at.is_(None)).label("c"),
 )
 _next_message = select(
     _first(DRAWING.c.due_at, DRAWING.c.wanted > DRAWING.c.drawn).label("drawing"),
@@ -215,7 +213,7 @@ class Reader(InventoryReader, OutboxReader, Counting):
         return list(self.connection.execute(_overlaps_due, {"now": now, "limit": limit}).scalars())
 
     def next_due_at(self) -> datetime | None:
-        """When the timer has something to do next: a step, a lapse, an overlap or a reminder."""
+        """When the timer has something to do next: a step, a lapse or an overlap's deadline."""
         return min((at for at in self.connection.execute(_next_due).one() if at is not None), default=None)
 
     def next_message_at(self) -> datetime | None:

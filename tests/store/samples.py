@@ -5,13 +5,20 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from bot.core.decide import Decision, decide
+from bot.core.events import Entry, Event
 from bot.core.plan import Plan, PlannedStep
 from bot.core.rotation import Began, Done, Ended, Opened, Rotation, Voted
 from bot.core.runbook import CheckStep, DoStep, Section
 from bot.store.database import Database
+from bot.store.records import Head
+from bot.store.seal import FileWitness
+from bot.store.verify import Report, verify
 from bot.store.writing import Transaction
 
+KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
 
@@ -87,3 +94,18 @@ def promote(database: Database, credential: str = "checkout", **changes: Any) ->
     while rotation.promoted_at is None:
         rotation = finish_step(database, rotation)
     return rotation
+
+
+def write(database: Database, rows: int, start: int = 0) -> None:
+    """Rows of different shapes, two per commit."""
+    for i in range(start, start + rows, 2):
+        with database.begin() as transaction:
+            transaction.audit(
+                Entry(Event.STEP_INTENT, "keyturn", f"R-{i}", "checkout", {"step": "publish", "n": i}),
+                Entry(Event.STEP_OUTCOME, 'ann "é"', detail={"evidence": "seen\n", "nothing": None}),
+            )
+
+
+def examine(database: Database, witness: FileWitness | None = None, cards: tuple[Head, ...] = ()) -> Report:
+    """Verify with the test's key."""
+    return verify(database, [KEY.public_key()], witness, cards)
