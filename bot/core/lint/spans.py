@@ -69,11 +69,11 @@ def check_overlap(subject: Subject) -> Iterator[Finding]:
 
 
 def lint_cadence(
-    cadences: Cadences, file: str, line: Callable[[str, str], int] = lambda kind, environment: 1
+    cadences: Cadences, line: Callable[[str, str], int] = lambda kind, environment: 1
 ) -> list[tuple[int, str, str]]:
     """Environments that are rotated more often than one that should meet a new failure before them.
 
-    Returns (line, class, message), the most careful environment first.
+    `line` gives the line in which the cadence of a class and an environment stands. Returns (line, class, message).
     """
     found = []
     for kind, by_environment in cadences.items():
