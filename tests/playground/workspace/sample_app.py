@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -135,7 +136,7 @@ class Bot:
         self.app.event("subteam_updated")(lambda: None)
         self.app.event("member_joined_channel")(lambda: None)
         self.app.shortcut("rotate_this")(self._shortcut)
-        self.handler = SocketModeHandler(self.app, ws.app_token, ping_interval=2)
+        self.handler = SocketModeHandler(self.app, ws.app_token, ping_interval=0.2)
         self.ws = ws
 
     def connect(self) -> None:
@@ -150,7 +151,11 @@ class Bot:
         self.handler.client.auto_reconnect_enabled = False
         self.handler.client.default_auto_reconnect_enabled = False
         self.ws.faults.drop_sockets()
-        self.handler.close()
+        threading.Thread(target=self._hang_up, daemon=True).start()
+
+    def _hang_up(self) -> None:
+        with contextlib.suppress(AttributeError):  # the client's close races with its own receiver for the socket
+            self.handler.close()
 
     def of_type(self, kind: str) -> list[dict[str, Any]]:
         """The bodies of one type that were received."""

@@ -71,7 +71,8 @@ def test_what_a_person_types_reaches_the_app_escaped() -> None:
     state = State(Seed.of(None), App())
     typed = "cancel @bob, #ops @sec-oncall @here @nobody. a<b & https://x.example/?q=1"
     assert encode(state, typed, labels=True) == (
-        "cancel <@U0BOB|bob>, <#C0OPS|ops> <!subteam^S0SECONCALL|@sec-oncall> <!here> @nobody. a&lt;b &amp; <https://x.example/?q=1>"
+        "cancel <@U0BOB|bob>, <#C0OPS|ops> <!subteam^S0SECONCALL|@sec-oncall> <!here> @nobody. "
+        "a&lt;b &amp; <https://x.example/?q=1>"
     )
     assert encode(state, "hi @bob.", labels=False) == "hi <@U0BOB>."
     assert encode(state, "mail alice@bob.example", labels=True) == "mail alice@bob.example"

@@ -1,0 +1,136 @@
+"""Signed HTTP delivery to a Bolt app: signatures, forms and JSON, url_verification, retries."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
+from typing import Any
+
+import pytest
+from sample_app import card
+from slack_bolt import App
+from slack_bolt.request import BoltRequest
+from slack_sdk import WebClient
+from slack_sdk.signature import SignatureVerifier
+
+from playground.workspace import Workspace
+
+
+class Endpoint:
+    """A request URL. `answers` is filled by the test before anything is sent."""
+
+    def __init__(self) -> None:
+        self.requests: list[tuple[dict[str, str], bytes]] = []
+        self.answer: Callable[[dict[str, str], bytes], tuple[int, dict[str, str], str]] = lambda headers, body: (
+            200,
+            {},
+            "",
+        )
+        endpoint = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                body = self.rfile.read(int(self.headers["content-length"]))
+                headers = {name.lower(): value for name, value in self.headers.items()}
+                endpoint.requests.append((headers, body))
+                status, more, text = endpoint.answer(headers, body)
+                self.send_response(status)
+                for name, value in more.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/slack/events"
+        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    made = Endpoint()
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def ws(start: Callable[..., Workspace], endpoint: Endpoint) -> Workspace:
+    return start(request_url=endpoint.url)
+
+
+def bolt(ws: Workspace, endpoint: Endpoint) -> App:
+    """A Bolt app behind the endpoint, which checks signatures itself."""
+    app = App(
+        client=WebClient(token=ws.bot_token, base_url=ws.api_url),
+        signing_secret=ws.signing_secret,
+        process_before_response=True,
+    )
+
+    def answer(headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], str]:
+        response = app.dispatch(BoltRequest(body=body.decode(), headers={k: [v] for k, v in headers.items()}))
+        return response.status, {name: values[0] for name, values in response.headers.items()}, response.body
+
+    endpoint.answer = answer
+    return app
+
+
+def test_bolt_accepts_the_signatures(ws: Workspace, endpoint: Endpoint) -> None:
+    app = bolt(ws, endpoint)
+    app.command("/rotate")(lambda ack, command: ack(f"heard {command['text']}"))
+    app.action("rotate:reject")(lambda ack, respond: (ack(), respond("no")))
+    app.event("app_mention")(lambda say: say("hello"))
+    assert ws.verify_request_url()
+    assert ws.type("alice", "ops", "/rotate help").acked
+    assert [one.text for one in ws.ephemerals("alice")] == ["heard help"]
+    app.client.chat_postMessage(channel="C0OPS", text="card", blocks=card())
+    ws.click("alice", ws.messages("ops")[0], "rotate:reject")
+    ws.wait_for(lambda: [one for one in ws.ephemerals("alice") if one.text == "no"])
+    ws.say("bob", "ops", "@keyturn hi")
+    ws.wait_for(lambda: [one for one in ws.messages("ops") if one.text == "hello"])
+    assert ws.complaints == []
+
+
+def test_the_signature_covers_the_body(ws: Workspace, endpoint: Endpoint) -> None:
+    ws.type("alice", "ops", "/rotate help")
+    headers, body = endpoint.requests[-1]
+    verifier = SignatureVerifier(ws.signing_secret)
+    assert verifier.is_valid_request(body, headers)
+    assert not verifier.is_valid_request(body + b"x", headers)
+    assert not SignatureVerifier("another").is_valid_request(body, headers)
+    assert headers["content-type"] == "application/x-www-form-urlencoded"
+
+
+def test_events_are_json_and_tried_again(ws: Workspace, endpoint: Endpoint) -> None:
+    statuses = [500, 500, 200]
+    endpoint.answer = lambda headers, body: (statuses.pop(0), {}, "")
+    ws.say("alice", "ops", "@keyturn hello")
+    delivery = ws.deliveries[-1].wait()
+    assert delivery.acked
+    assert [headers.get("x-slack-retry-num") for headers, _ in endpoint.requests] == [None, "1", "2"]
+    assert endpoint.requests[1][0]["x-slack-retry-reason"] == "http_error"
+    assert json.loads(endpoint.requests[0][1])["event"]["type"] == "app_mention"
+
+
+def test_an_app_can_ask_for_no_more_attempts(ws: Workspace, endpoint: Endpoint) -> None:
+    endpoint.answer = lambda headers, body: (500, {"x-slack-no-retry": "1"}, "")
+    ws.say("alice", "ops", "@keyturn hello")
+    assert ws.deliveries[-1].wait().error == "no_retry"
+    assert len(endpoint.requests) == 1
+
+
+def test_errors_and_a_dead_endpoint_are_shown_to_the_person(ws: Workspace, endpoint: Endpoint) -> None:
+    endpoint.answer = lambda headers, body: (500, {}, "")
+    ws.type("alice", "ops", "/rotate help")
+    assert ws.notices("alice") == ['/rotate failed with the error "http_service_error"']
+    endpoint.close()
+    ws.type("alice", "ops", "/rotate help")
+    assert ws.notices("alice")[-1] == "/rotate failed because the app did not respond"
+    assert not ws.verify_request_url()
