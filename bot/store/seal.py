@@ -246,6 +246,12 @@ def signed_head(row: Row[Any]) -> SignedHead:
     return SignedHead(row.seq, row.at, row.hash, row.key, bytes(row.signature))
 
 
+def signers(database: Database) -> frozenset[str]:
+    """Fingerprints of every key that has signed a head of this audit."""
+    with database.read() as reader:
+        return frozenset(reader.connection.execute(select(AUDIT_SIGNATURE.c.key).distinct()).scalars())
+
+
 def head_of(text: str) -> Head:
     """Read `1204:9f2c41d0a7b3`, as it stands on a card; raises `ValueError`."""
     seq, _, digest = text.partition(":")
