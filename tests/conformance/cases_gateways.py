@@ -7,8 +7,8 @@ from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
-from conformance_kit import Case, Stage
-from estate_stage import private_estate, shared_estate, stage_on
+from tests.conformance.estate_stage import private_estate, shared_estate, stage_on
+from tests.conformance.kit import Case, Stage
 
 MANY = 100
 

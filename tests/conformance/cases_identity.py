@@ -7,10 +7,9 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any
 
-from conformance_kit import Case, Stage
-from estate_stage import private_estate, shared_estate, stage_on
-
 from playground.estate import Estate
+from tests.conformance.estate_stage import private_estate, shared_estate, stage_on
+from tests.conformance.kit import Case, Stage
 
 ADMIN = "/api/v1/admin/*"
 MANY = 100

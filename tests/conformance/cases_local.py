@@ -8,13 +8,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conformance_kit import Case, Stage
-from estate_stage import shared_estate
-
 from adapters import http, manual, secret_files
 from bot.contracts.adapter import Store
 from bot.core.secret import Secret
 from bot.engine.secrets import SecretDoor
+from tests.conformance.estate_stage import shared_estate
+from tests.conformance.kit import Case, Stage
 
 
 def no_store(name: str) -> Store:

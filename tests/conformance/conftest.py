@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from conformance_kit import ANSWERS, cases
 
 from bot.catalog import Catalog
 from bot.contracts.adapter import Effect, Operation
+from tests.conformance.kit import ANSWERS, cases
 
 
 def catalog() -> Catalog:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from conformance_kit import Stage
 
 from adapters import clients, gateways, identity, jwks, secret_files
 from bot.contracts.adapter import Secrets
@@ -18,6 +17,7 @@ from bot.engine.secrets import SecretDoor
 from playground.estate import Estate
 from playground.estate.secret_files import read_current
 from playground.estate.service import Service
+from tests.conformance.kit import Stage
 
 
 def door(estate: Estate) -> Secrets:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance_kit import ANSWERS, Case, Stage, cases, look, outcome, ready, recover, run_of
 
 import adapters
 from bot.catalog import Catalog, names
@@ -30,6 +29,7 @@ from bot.contracts.adapter import (
     Unclear,
 )
 from bot.core.errors import Permanent, Transient
+from tests.conformance.kit import ANSWERS, Case, Stage, cases, look, outcome, ready, recover, run_of
 
 HOME = Path(adapters.__file__).parent
 SHORT = 0.15

@@ -77,7 +77,7 @@ class Case:
 def cases() -> list[Case]:
     """All cases beside this file."""
     found = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
-    return [case for name in found for case in importlib.import_module(name).CASES]
+    return [case for name in found for case in importlib.import_module(f"tests.conformance.{name}").CASES]
 
 
 def run_of(stage: Stage, token: str = "keyturn-R-7-step-0a1b2c3d", seconds: float = 10.0) -> Run:

@@ -1,0 +1,1 @@
+"""What each adapter does beyond what the conformance kit asks of all."""

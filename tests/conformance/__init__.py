@@ -1,0 +1,1 @@
+"""One kit, applied to every adapter."""
