@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from slack_bolt import App
 from slack_bolt.adapter.socket_mode.builtin import SocketModeHandler
@@ -45,10 +47,22 @@ class SlackSocket:
         self._thread.start()
 
     def stop(self) -> None:
-        """Close the connection; deliveries in hand are finished."""
+        """Take nothing new, finish and acknowledge what is in hand, close the connection."""
         self._stopping.set()
-        self._thread.join(15)
-        self._handler.client.close()
+        if self._thread.is_alive():
+            self._thread.join(15)
+        client = self._handler.client
+        client.closed = True
+        client.auto_reconnect_enabled = client.default_auto_reconnect_enabled = False
+        client.current_session_state.terminated = True
+        client.message_queue.put(None)  # wakes the thread that waits for messages, so that it sees the end
+        client.message_processor.shutdown()  # type: ignore[no-untyped-call]  # slack_sdk leaves it untyped
+        client.message_workers.shutdown(wait=True)
+        session = client.current_session
+        if session is not None and session.sock is not None:
+            with suppress(OSError):  # already gone
+                session.sock.shutdown(socket.SHUT_RDWR)  # wakes the reader, which would wait for three seconds
+        client.close()
 
     @property
     def connected(self) -> bool:

@@ -13,6 +13,7 @@ import pytest
 from bot.app import Bot
 from bot.settings import Settings, read_environment, read_settings
 from bot.slack.manifest import FILES
+from bot.slack.room import Room
 from playground.workspace.records import Message, View
 from playground.workspace.workspace import Workspace
 
@@ -67,14 +68,28 @@ class House:
     settings: Settings
     bot: Bot
 
-    def restart(self) -> Bot:
-        """Stop the bot, if it is not yet, and start another life of it."""
+    def begin(self) -> None:
+        """Start the bot; over Socket Mode without its health page, which no test here looks at."""
+        assert self.bot.room is not None
+        if self.bot.room.wsgi() is not None:
+            self.bot.start()
+            return
+        self.bot.engine.start()
+        self.bot.room.start()
+        if self.workspace.faults.outage is None:
+            self.workspace.wait_connected()
+
+    def restart(self) -> None:
+        """Stop the bot and start another life of it."""
         self.bot.stop()
         self.bot = Bot(self.settings)
-        self.bot.start()
-        if self.bot.room is not None and self.bot.room.wsgi() is None:
-            self.workspace.wait_connected()
-        return self.bot
+        self.begin()
+
+    @property
+    def room(self) -> Room:
+        """The bot's Slack room."""
+        assert self.bot.room is not None
+        return self.bot.room
 
     def wait(self, predicate: Callable[[], Found], what: str = "", timeout: float = 10.0) -> Found:
         """The first truthy answer, asked at every change in the workspace and now and then."""
@@ -181,9 +196,7 @@ def open_house(tmp_path: Path) -> Iterator[Opener]:
         house = House(workspace, folder, settings, Bot(settings))
         opened.append(house)
         if start:
-            house.bot.start()
-            if transport == "socket":
-                workspace.wait_connected()
+            house.begin()
         return house
 
     yield open_one
