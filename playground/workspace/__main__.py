@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from types import FrameType
 
 from playground.workspace.seed import Seed
-from playground.workspace.workspace import Tokens, Workspace
+from playground.workspace.tokens import Tokens
+from playground.workspace.workspace import Workspace
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -9,14 +9,23 @@ from typing import Any
 
 from playground.workspace import payloads
 from playground.workspace.answers import Answers
+from playground.workspace.elements import options_of
 from playground.workspace.escaping import encode
-from playground.workspace.forms import NotAccepted, entry, is_empty, offered_by
+from playground.workspace.forms import NotAccepted, entry, is_empty
+from playground.workspace.places import (
+    NotVisible,
+    Place,
+    container_of,
+    conversation_of,
+    element_of,
+    must_be_in,
+    must_see,
+)
 from playground.workspace.records import Delivery, Kind, Message, ResponseUrl, View
 from playground.workspace.seed import BOT_USER, TEAM_ID, User
 from playground.workspace.state import RESPONSE_URL_SECONDS, Conversation, State
 
 Json = dict[str, Any]
-Place = Message | View
 _EVENT_SCOPES = {
     "app_mention": "app_mentions:read",
     "message.im": "im:history",
@@ -30,10 +39,6 @@ _EVENT_SCOPES = {
     "channel_archive": "channels:read",
     "channel_rename": "channels:read",
 }
-
-
-class NotVisible(LookupError):
-    """The person cannot see that, so cannot do anything with it."""
 
 
 class Acts:
@@ -56,7 +61,7 @@ class Acts:
 
     def command(self, user: User, conversation: Conversation, text: str, thread_ts: str | None = None) -> Delivery:
         """Type a slash command. What Slack itself refuses comes back settled, with an error."""
-        self._must_be_in(user, conversation)
+        must_be_in(user, conversation)
         word, _, rest = text.strip().partition(" ")
         known = next((one for one in self.state.app.commands if one.command == word), None)
         refusal = ""
@@ -79,7 +84,7 @@ class Acts:
 
     def say(self, user: User, conversation: Conversation, text: str, thread_ts: str | None = None) -> Message:
         """Write a message; the app hears of it when it subscribed to such events."""
-        self._must_be_in(user, conversation)
+        must_be_in(user, conversation)
         if conversation.is_archived:
             raise NotVisible(f"#{conversation.name} is archived")
         if conversation.is_im and BOT_USER in conversation.members and not self._takes_messages():
@@ -144,7 +149,7 @@ class Acts:
         channel = None
         if message:
             conversation = self.state.conversations[message.channel]
-            self._must_see(user, message)
+            must_see(self.state, user, message)
             channel = conversation.id
             body |= {
                 "channel": {"id": conversation.id, "name": payloads.channel_name(conversation)},
@@ -159,19 +164,30 @@ class Acts:
     # --- elements ---
 
     def click(
-        self, user: User, place: Place, action_id: str, value: Any = None, *, block_id: str = "", force: bool = False
+        self,
+        user: User,
+        place: Place,
+        action_id: str,
+        value: Any = None,
+        *,
+        block_id: str = "",
+        force: bool = False,
+        seen: Place | None = None,
     ) -> Delivery:
-        """Press a button or choose something outside an input. `force` also presses what this person cannot see."""
-        self._must_see(user, place)
-        element = self._element(user, place, action_id, value, block_id, force=force)
+        """Press a button or choose something outside an input.
+
+        `force` also presses what this person is not shown; `seen` is what stood on a screen that was out of date.
+        """
+        must_see(self.state, user, place)
+        element = element_of(user, seen or place, action_id, value, block_id, force=force)
         action = self._action(user, place, element, value)
         body: Json = {
             "type": "block_actions",
             **payloads.common(self.state, user),
-            **self._container(place),
+            **container_of(self.state, place),
             "actions": [action],
         }
-        conversation = self._conversation(place)
+        conversation = conversation_of(self.state, place)
         with self.state.changing():
             view_id = place.id if isinstance(place, View) else None
             trigger = self.state.trigger(user.id, view=view_id, channel=conversation.id if conversation else None)
@@ -186,8 +202,8 @@ class Acts:
 
     def suggest(self, user: User, place: Place, action_id: str, query: str = "") -> Delivery:
         """Type into an external select; what the app answers is offered from then on."""
-        self._must_see(user, place)
-        element = self._element(user, place, action_id, None, "", force=False)
+        must_see(self.state, user, place)
+        element = element_of(user, place, action_id, None, "", force=False)
         if not element["type"].endswith("external_select"):
             raise NotVisible(f"{action_id} asks the app for nothing")
         if len(query) < element.get("min_query_length", 3):
@@ -195,7 +211,7 @@ class Acts:
         body: Json = {
             "type": "block_suggestion",
             **payloads.common(self.state, user),
-            **self._container(place),
+            **container_of(self.state, place),
             "action_id": element["action_id"],
             "block_id": element["block_id"],
             "value": query,
@@ -272,49 +288,14 @@ class Acts:
 
     # --- inside ---
 
-    def _must_be_in(self, user: User, conversation: Conversation) -> None:
-        if user.deleted:
-            raise NotVisible(f"{user.name} is deactivated")
-        if user.id not in conversation.members:
-            raise NotVisible(f"{user.name} is not in {conversation.name or conversation.id}")
-
-    def _must_see(self, user: User, place: Place) -> None:
-        if user.deleted:
-            raise NotVisible(f"{user.name} is deactivated")
-        if isinstance(place, View):
-            if place.user != user.id or (place.id not in self.state.views and place.id not in self._home_ids()):
-                raise NotVisible(f"{user.name} does not have this view open")
-            return
-        conversation = self.state.conversations[place.channel]
-        open_to_all = not conversation.is_private and user.team_id == TEAM_ID and not user.is_restricted
-        if user.id not in conversation.members and not open_to_all:
-            raise NotVisible(f"{user.name} cannot see {conversation.name or conversation.id}")
-        if place.deleted or (place.only_for and place.only_for != user.id):
-            raise NotVisible(f"{user.name} cannot see this message")
-
     def _takes_messages(self) -> bool:
         return self.state.app.messages_tab and not self.state.app.messages_tab_read_only
-
-    def _home_ids(self) -> set[str]:
-        return {home.id for home in self.state.homes.values()}
-
-    def _element(self, user: User, place: Place, action_id: str, value: Any, block_id: str, *, force: bool) -> Json:
-        found = [one for one in place.elements if one["action_id"] == action_id and block_id in {"", one["block_id"]}]
-        if len(found) > 1 and value is not None:
-            found = [one for one in found if one.get("value") == value] or found
-        if not found:
-            offered = ", ".join(one["action_id"] for one in place.elements) or "nothing"
-            raise NotVisible(f"there is no {action_id} here, only {offered}")
-        shown_to = found[0].get("visible_to_user_ids")
-        if shown_to and user.id not in shown_to and not force:
-            raise NotVisible(f"{action_id} is not shown to {user.name}")
-        return found[0]
 
     def _offered(self, user: User, place: Place, element: Json) -> list[Json]:
         if element["type"].endswith("external_select"):
             initial = element.get("initial_options") or [element.get("initial_option")]
             return [*self.suggested.get((user.id, element["action_id"]), []), *(one for one in initial if one)]
-        return offered_by(element)
+        return options_of(element)
 
     def _action(self, user: User, place: Place, element: Json, value: Any) -> Json:
         action: Json = {
@@ -344,31 +325,6 @@ class Acts:
             if block_id in values:
                 values[block_id] |= {name: one for name, one in actions.items() if name in values[block_id]}
         return values
-
-    def _conversation(self, place: Place) -> Conversation | None:
-        if isinstance(place, Message):
-            return self.state.conversations[place.channel]
-        return self.state.conversations.get(place.channel or "")
-
-    def _container(self, place: Place) -> Json:
-        if isinstance(place, View):
-            return {"container": {"type": "view", "view_id": place.id}, "view": payloads.view_object(place)}
-        conversation = self.state.conversations[place.channel]
-        container: Json = {
-            "type": "message",
-            "message_ts": place.ts,
-            "channel_id": place.channel,
-            "is_ephemeral": place.only_for is not None,
-        }
-        if place.thread_ts:
-            container["thread_ts"] = place.thread_ts
-        body: Json = {
-            "container": container,
-            "channel": {"id": conversation.id, "name": payloads.channel_name(conversation)},
-        }
-        if place.only_for is None:
-            body["message"] = payloads.message_object(self.state, place)
-        return body
 
     def _response_url(self, user: User, conversation: Conversation, message: Message | None = None) -> str:
         made = ResponseUrl(

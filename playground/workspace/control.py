@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from playground.workspace.acts import NotVisible
 from playground.workspace.forms import NotAccepted
 from playground.workspace.live import Live
+from playground.workspace.places import NotVisible
 from playground.workspace.records import Delivery, Message, View
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from playground.workspace.elements import ELEMENTS, options_of
+from playground.workspace.elements import ELEMENTS
 from playground.workspace.state import State
 
 Json = dict[str, Any]
@@ -108,6 +108,12 @@ def is_empty(value: Json | None) -> bool:
     return value is None or all(one in (None, "", []) for name, one in value.items() if name != "type")
 
 
-def offered_by(element: Json) -> list[Json]:
-    """The options that an element brings itself."""
-    return options_of(element)
+def named(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """Values by their innermost names, from either way of giving them."""
+    flat: list[tuple[str, Any]] = []
+    for name, value in values.items():
+        if isinstance(value, Mapping) and "value" not in value:
+            flat += list(value.items())
+        else:
+            flat.append((name, value))
+    return flat

@@ -128,15 +128,11 @@ class Live:
 
     def _new_messages(self, conversation: Conversation) -> list[Json]:
         kept = list(self._state.messages.get(conversation.id, {}).values())[-MOST_MESSAGES:]
-        replies: dict[str, list[Message]] = {}
-        for one in kept:
-            if one.thread_ts and one.thread_ts != one.ts and not one.deleted and not one.only_for:
-                replies.setdefault(one.thread_ts, []).append(one)
         news = []
         for one in kept:
             if one.only_for and one.only_for != self._user.id:
                 continue
-            under = replies.get(one.ts, [])
+            under = self._state.replies(one.channel, one.ts)
             mark = (one.rev, len(under))
             if self._messages.get((conversation.id, one.ts)) != mark:
                 self._messages[(conversation.id, one.ts)] = mark

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import copy
 
-from playground.workspace.acts import Acts, NotVisible, Place
+from playground.workspace.acts import Acts
+from playground.workspace.places import NotVisible, Place
 from playground.workspace.records import Delivery, Message, View
 from playground.workspace.seed import BOT_USER, TEAM_ID, User
 from playground.workspace.state import Conversation, State
 
 
 class Office:
-    """The reading room and the admin's desk. Everything that comes out of here is a copy."""
+    """The reading room and the admin's desk. What is read here is a snapshot, which later changes do not touch."""
 
     def __init__(self, state: State, acts: Acts) -> None:
         self.state = state
         self.acts = acts
+        self._snapshots: dict[str, Message] = {}
 
     # --- looking ---
 
@@ -27,7 +29,7 @@ class Office:
             return self.state.channel(where)
 
     def find(self, user: str, where: Message | View | str) -> Place:
-        """A message or view: itself, a ts, a view id, `modal` or `home`. Raises NotVisible."""
+        """The message or view itself, not a snapshot: by ts, view id, `modal` or `home`. Raises NotVisible."""
         with self.state.lock:
             person = self.state.user(user)
             if isinstance(where, Message):
@@ -65,7 +67,7 @@ class Office:
             wanted = self.state.user(user).id
             where = None if channel is None else self.place(user, channel).id
             return [
-                copy.deepcopy(one)
+                self._snapshot(one)
                 for kept in self.state.messages.values()
                 for one in kept.values()
                 if one.only_for == wanted and not one.deleted and where in {None, one.channel}
@@ -74,7 +76,7 @@ class Office:
     def message(self, ts: str) -> Message:
         """A message as it is now. Raises KeyError when it is gone."""
         with self.state.lock:
-            return copy.deepcopy(self.state.find_message(ts))
+            return self._snapshot(self.state.find_message(ts))
 
     def views(self, user: str) -> list[View]:
         """A person's open modals, the top one last."""
@@ -101,7 +103,14 @@ class Office:
         with self.state.lock:
             where = self.state.channel(channel).id
             kept = self.state.messages.get(where, {}).values()
-            return [copy.deepcopy(one) for one in kept if not one.deleted and not one.only_for]
+            return [self._snapshot(one) for one in kept if not one.deleted and not one.only_for]
+
+    def _snapshot(self, message: Message) -> Message:
+        """A message as it is now; the same object until it changes."""
+        known = self._snapshots.get(message.ts)
+        if known is None or known.rev != message.rev:
+            known = self._snapshots[message.ts] = copy.deepcopy(message)
+        return known
 
     def describe(self) -> str:
         """The last things that happened, for a test that waited in vain."""

@@ -166,11 +166,7 @@ def message_object(state: State, message: Message, *, metadata: bool = True) -> 
         parent = state.message(message.channel, message.thread_ts)
         if parent is not None and parent.ts != message.ts:
             shown["parent_user_id"] = parent.user
-    replies = [
-        one
-        for one in state.messages.get(message.channel, {}).values()
-        if one.thread_ts == message.ts and one.ts != message.ts and not one.deleted and not one.only_for
-    ]
+    replies = state.replies(message.channel, message.ts)
     if replies:
         shown |= {
             "thread_ts": message.ts,

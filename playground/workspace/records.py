@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from playground.workspace import markup
 from playground.workspace.blocks import held
 
 Kind = Literal["slash_commands", "interactive", "events_api"]
@@ -43,6 +43,12 @@ class Message:
     def words(self) -> str:
         """Every text that a reader sees, top-level text included, one per line."""
         return "\n".join([self.text, *texts(self.blocks)])
+
+    @property
+    def pings(self) -> list[str]:
+        """Who is called by this message: `channel`, `here`, `everyone`, and the ids of people and groups."""
+        own = list(markup.pings(self.text)) if self.mrkdwn else []
+        return own + [who for text in mrkdwn_of(self.blocks) for who in markup.pings(text)]
 
     @property
     def elements(self) -> list[dict[str, Any]]:
@@ -186,7 +192,6 @@ class Delivery:
     answer: dict[str, Any] = field(default_factory=dict)
     error: str = ""
     done: Future[Delivery] = field(default_factory=Future, repr=False)
-    settled: threading.Event = field(default_factory=threading.Event, repr=False)
 
     @property
     def type(self) -> str:
@@ -211,6 +216,18 @@ def texts(value: Any) -> Iterator[str]:
                 yield one
             elif isinstance(one, (dict, list)):
                 yield from texts(one)
+
+
+def mrkdwn_of(value: Any) -> Iterator[str]:
+    """Every text inside blocks that is read as mrkdwn."""
+    if isinstance(value, list):
+        for one in value:
+            yield from mrkdwn_of(one)
+    elif isinstance(value, dict):
+        if value.get("type") == "mrkdwn":
+            yield value["text"]
+        for one in value.values():
+            yield from mrkdwn_of(one)
 
 
 def elements_of(blocks: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -81,6 +81,7 @@ class State:
         self.groups: dict[str, UserGroup] = {}
         self.conversations: dict[str, Conversation] = {}
         self.messages: dict[str, dict[str, Message]] = {}
+        self.threads: dict[tuple[str, str], list[Message]] = {}
         self.views: dict[str, View] = {}
         self.stacks: dict[str, list[str]] = {}
         self.homes: dict[str, View] = {}
@@ -175,6 +176,10 @@ class State:
         found = self.messages.get(channel, {}).get(ts)
         return None if found is None or found.deleted else found
 
+    def replies(self, channel: str, ts: str) -> list[Message]:
+        """What everybody sees in the thread under a message, oldest first."""
+        return [one for one in self.threads.get((channel, ts), ()) if not one.deleted and not one.only_for]
+
     def find_message(self, ts: str) -> Message:
         """A message by its timestamp alone, which is unique in this workspace. Raises KeyError."""
         for channel in self.messages:
@@ -219,6 +224,9 @@ class State:
         """Keep a message, new or changed."""
         with self.changing() as version:
             message.rev = version
+            known = message.ts in self.messages.get(message.channel, {})
+            if message.thread_ts and message.thread_ts != message.ts and not known:
+                self.threads.setdefault((message.channel, message.thread_ts), []).append(message)
             self.messages.setdefault(message.channel, {})[message.ts] = message
         return message
 

@@ -3,58 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import secrets
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
 
 import uvicorn
 
-from playground.workspace.acts import Acts, NotVisible, Place
+from playground.workspace.acts import Acts
 from playground.workspace.control import PageControl
 from playground.workspace.courier import RETRY_DELAYS, Carrier, Courier
 from playground.workspace.faults import Faults
-from playground.workspace.forms import NotAccepted
+from playground.workspace.forms import NotAccepted, named
 from playground.workspace.limits import RateLimits
 from playground.workspace.methods import HANDLERS
 from playground.workspace.office import Office
+from playground.workspace.places import NotVisible, Place
 from playground.workspace.records import Call, Delivery, Message, View
-from playground.workspace.seed import APP_ID, BOT_USER, TEAM_ID, App, Seed
+from playground.workspace.seed import TEAM_ID, App, Seed
 from playground.workspace.server import Server
 from playground.workspace.signed import SignedHttp
 from playground.workspace.sockets import SocketMode
 from playground.workspace.state import State
+from playground.workspace.tokens import Tokens
 from playground.workspace.transports import Transports, recording
 from playground.workspace.webapi import Api
 
 Found = TypeVar("Found")
 Json = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Tokens:
-    """What the app signs in with; worth something in this workspace only."""
-
-    bot: str
-    app: str
-    signing_secret: str
-
-    @classmethod
-    def new(cls) -> Tokens:
-        """Fresh ones."""
-        return cls(
-            f"xoxb-{secrets.randbelow(10**12):012d}-{secrets.token_hex(12)}",
-            f"xapp-1-{APP_ID}-{secrets.randbelow(10**12):012d}-{secrets.token_hex(16)}",
-            secrets.token_hex(16),
-        )
-
-    def __repr__(self) -> str:
-        return "Tokens(...)"
 
 
 class Workspace(Office):
@@ -267,12 +247,14 @@ class Workspace(Office):
 
     def type(self, user: str, channel: str, text: str, *, thread_ts: str | None = None, wait: bool = True) -> Delivery:
         """Type a slash command. Waits for the acknowledgement, or for Slack's own refusal."""
-        delivery = self.acts.command(self.state.user(user), self.place(user, channel), text, thread_ts)
+        with self.state.changing():
+            delivery = self.acts.command(self.state.user(user), self.place(user, channel), text, thread_ts)
         return self._awaited(delivery, wait)
 
     def say(self, user: str, channel: str, text: str, *, thread_ts: str | None = None) -> Message:
         """Write a message; `@keyturn` as the channel is the direct message with the app."""
-        return self.acts.say(self.state.user(user), self.place(user, channel), text, thread_ts)
+        with self.state.changing():
+            return self.acts.say(self.state.user(user), self.place(user, channel), text, thread_ts)
 
     def click(
         self,
@@ -288,11 +270,14 @@ class Workspace(Office):
         """Press a button, or choose `value` in a menu outside an input.
 
         `where` is a message, its ts, a view, `modal` (the person's top one) or `home`. Options are named by value or
-        text, people and channels by id or name. `force` presses even what is not shown to this person.
+        text, people and channels by id or name. `force` presses what this person is not shown, and what is gone from
+        the message by now but stood on the snapshot given as `where`: a click that comes too late.
         """
         person, place = self.state.user(user), self.find(user, where)
+        seen = where if force and isinstance(where, Message) else None
         self._ask_for_options(user, place, action_id, value)
-        delivery = self.acts.click(person, place, action_id, value, block_id=block_id, force=force)
+        with self.state.changing():
+            delivery = self.acts.click(person, place, action_id, value, block_id=block_id, force=force, seen=seen)
         return self._awaited(delivery, wait)
 
     def suggest(self, user: str, where: Message | View | str, action_id: str, query: str = "") -> list[Json]:
@@ -304,7 +289,7 @@ class Workspace(Office):
     def fill(self, user: str, values: Mapping[str, Any], *, view: View | str = "modal") -> None:
         """Enter values into a view, by action_id or nested by block_id. Raises NotAccepted."""
         place = self.find(user, view)
-        for action_id, value in _flat(values):
+        for action_id, value in named(values):
             self._ask_for_options(user, place, action_id, value)
         if not isinstance(place, View):
             raise NotVisible("only views can be filled in")
@@ -318,11 +303,15 @@ class Workspace(Office):
         view = self.find(user, "modal")
         if not isinstance(view, View):
             raise NotVisible("there is no modal")
-        return self._awaited(self.acts.submit(self.state.user(user), view), wait)
+        with self.state.changing():
+            delivery = self.acts.submit(self.state.user(user), view)
+        return self._awaited(delivery, wait)
 
     def close_view(self, user: str, *, everything: bool = False) -> list[Delivery]:
         """Close the person's top modal, or all of them."""
-        return [self._awaited(one, True) for one in self.acts.close(self.state.user(user), everything=everything)]
+        with self.state.changing():
+            told = self.acts.close(self.state.user(user), everything=everything)
+        return [self._awaited(one, True) for one in told]
 
     def open_home(self, user: str, *, wait: bool = True) -> Delivery | None:
         """Open the app's Home tab; None where the app does not listen for that."""
@@ -351,11 +340,7 @@ class Workspace(Office):
             wanted = one.get("value") if isinstance(one, dict) else one
             if not any(wanted in {option["value"], option["text"]["text"]} for option in known):
                 shortest = element.get("min_query_length", 3)
-                self.suggest(user, self._same(place), action_id, str(wanted) if len(str(wanted)) >= shortest else "")
-
-    @staticmethod
-    def _same(place: Place) -> Place:
-        return place
+                self.suggest(user, place, action_id, str(wanted) if len(str(wanted)) >= shortest else "")
 
     # --- what is there ---
 
@@ -404,14 +389,4 @@ class Workspace(Office):
             self.state.offset += seconds
 
 
-def _flat(values: Mapping[str, Any]) -> list[tuple[str, Any]]:
-    flat: list[tuple[str, Any]] = []
-    for name, value in values.items():
-        if isinstance(value, Mapping) and "value" not in value:
-            flat += list(value.items())
-        else:
-            flat.append((name, value))
-    return flat
-
-
-__all__ = ["BOT_USER", "NotAccepted", "NotVisible", "Tokens", "Workspace"]
+__all__ = ["NotAccepted", "NotVisible", "Tokens", "Workspace"]

@@ -123,3 +123,27 @@ def test_renaming_keeps_the_id_and_takes_the_old_name(ws: Workspace) -> None:
     ws.rename("ops", "operations")
     assert client.conversations_info(channel="C0OPS")["channel"]["name"] == "operations"
     assert client.conversations_info(channel="C0OPS")["channel"]["previous_names"] == ["ops"]
+
+
+def test_a_click_may_come_too_late(ws: Workspace, client: WebClient) -> None:
+    ts = client.chat_postMessage(channel="C0OPS", text="card", blocks=card())["ts"]
+    (before,) = ws.messages("ops")
+    client.chat_update(channel="C0OPS", ts=ts, text="done", blocks=card("done", buttons=False))
+    with pytest.raises(NotVisible):
+        ws.click("bob", before, "rotate:approve")
+    body = ws.click("bob", before, "rotate:approve", force=True, wait=False).payload
+    assert body["actions"][0]["value"] == "R-1"
+    assert body["message"]["text"] == "done"
+    assert before.text == "card"
+
+
+def test_who_a_message_calls(ws: Workspace, client: WebClient) -> None:
+    hostile = "<!channel> <@U0BOB>"
+    escaped = "&lt;!channel&gt;"
+    blocks = [
+        {"type": "section", "text": {"type": "mrkdwn", "text": f"{escaped} for <!subteam^S0SECONCALL>"}},
+        {"type": "section", "text": {"type": "plain_text", "text": hostile}},
+    ]
+    client.chat_postMessage(channel="C0OPS", text="quiet", blocks=blocks)
+    client.chat_postMessage(channel="C0OPS", text=hostile)
+    assert [one.pings for one in ws.messages("ops")] == [["S0SECONCALL"], ["channel", "U0BOB"]]
