@@ -19,14 +19,16 @@ def without(document: Document, error: ValidationError) -> Document:
     data: dict[str, Any] = dict(document.data)
     lines = dict(document.lines)
     dropped: dict[str, set[int]] = {}
-    for detail in error.errors(include_url=False, include_input=False):
+    details = error.errors(include_url=False, include_input=False)
+    unfit = {detail["loc"][1] for detail in details if detail["loc"][-1] == "[key]"}
+    for detail in details:
         top, *inner = detail["loc"] or ("",)
         section = str(top)
         if section in _LISTS and inner and isinstance(inner[0], int):
             dropped.setdefault(section, set()).add(inner[0])
         elif inner and isinstance(data.get(section), dict):
             rest = {key: value for key, value in data[section].items() if key != inner[0]}
-            kept = section in _KEPT and "[key]" not in inner
+            kept = section in _KEPT and "[key]" not in inner and inner[0] not in unfit
             data[section] = rest | (_stand_in(section, str(inner[0])) if kept else {})
         else:
             data.pop(section, None)
