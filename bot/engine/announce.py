@@ -16,6 +16,18 @@ def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
     tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload)
 
 
+def remind_overlap(tx: Transaction, rotation: Rotation) -> None:
+    """The old credential is still valid past the day by which it was to be retired."""
+    i = rotation.current
+    step = rotation.plan.steps[i].title if i is not None else "its last step"
+    text = (
+        f"{rotation.id} ({rotation.plan.credential}, {rotation.plan.environment}) is past its deadline: the old "
+        f"credential is still valid. It waits at: {step}. {rotation.steps[i].evidence if i is not None else ''}"
+    )
+    payload = {"rotation": rotation.number, "broadcast": True}
+    tx.add_notice(f"overdue-{rotation.number}", "", rotation.channel, text.strip(), payload)
+
+
 def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
     name = f"{after.id} ({after.plan.credential}, {after.plan.environment})"
     i = after.current

@@ -11,6 +11,10 @@ from bot.store.records import Applied, Declared
 HASH = "settings.hash"
 
 
+class _TakenBack(Exception):
+    """Ends the transaction of `difference` without a commit."""
+
+
 def apply(database: Database, rows: Iterable[Declared], config_hash: str, actor: str = "keyturn") -> Applied:
     """Reconcile the inventory with the declared credentials. Audited when the file or the rows changed."""
     with database.begin() as tx:
@@ -26,3 +30,13 @@ def apply(database: Database, rows: Iterable[Declared], config_hash: str, actor:
             }
             tx.audit(Entry(Event.SETTINGS_APPLIED, actor, detail=detail))
     return applied
+
+
+def difference(database: Database, rows: Iterable[Declared]) -> Applied:
+    """What `apply` would change in the inventory: done in a transaction that is taken back."""
+    try:
+        with database.begin() as tx:
+            applied = tx.apply_credentials(list(rows))
+            raise _TakenBack
+    except _TakenBack:
+        return applied

@@ -9,13 +9,14 @@ from datetime import timedelta
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError
 from bot.core.rotation import Due, Expired, Happening, Lost
-from bot.engine.announce import announce
+from bot.engine.announce import announce, remind_overlap
 from bot.store.database import Database
 
 log = logging.getLogger(__name__)
 
 BATCH = 200
 SLOWEST_TICK = 1.0
+SHORTEST_NAP = 0.005
 DEAD_AFTER = timedelta(seconds=30)
 QUEUED_TOO_LONG = timedelta(minutes=3)
 
@@ -57,7 +58,7 @@ class Timers:
             tx.heartbeat(self._worker)
             if self._database.dialect == "sqlite":
                 tx.mark_others_dead(self._worker)
-        self._reap()
+        self.reap()
 
     def tick(self) -> int:
         """Release what is due now; returns how many rotations moved."""
@@ -65,8 +66,19 @@ class Timers:
             now = reader.now
             due = reader.due_steps(now, BATCH)
             expired = reader.expired(now, BATCH)
+            overdue = reader.overlaps_due(now, BATCH)
         moved = sum(self._apply(number, Due(step, attempt)) for number, step, attempt in due)
+        for number in overdue:
+            self._remind(number)
         return moved + sum(self._apply(number, Expired()) for number in expired)
+
+    def _remind(self, number: int) -> None:
+        """An overlap is past its deadline: say so once; the card goes on saying it."""
+        with self._database.begin() as tx:
+            rotation = tx.rotation(number)
+            tx.remind_overlap(number, None)
+            if rotation is not None and not rotation.is_over:
+                remind_overlap(tx, rotation)
 
     def _apply(self, number: int, event: Happening) -> int:
         try:
@@ -77,7 +89,8 @@ class Timers:
             return 0
         return 1
 
-    def _reap(self) -> None:
+    def reap(self) -> None:
+        """Say that we live; queue again what dead workers left running."""
         with self._database.begin() as tx:
             if not tx.heartbeat(self._worker):
                 self.fenced.set()
@@ -94,7 +107,7 @@ class Timers:
         while not self._stopping.is_set():
             try:
                 if beat_in <= 0:
-                    self._reap()
+                    self.reap()
                     beat_in = self._heartbeat
                 while self.tick() >= BATCH:
                     pass
@@ -112,4 +125,4 @@ class Timers:
             next_due, now = reader.next_due_at(), reader.now
         if next_due is None:
             return SLOWEST_TICK
-        return min(SLOWEST_TICK, max(0.0, self._database.clock.real(next_due - now)))
+        return min(SLOWEST_TICK, max(SHORTEST_NAP, self._database.clock.real(next_due - now)))
