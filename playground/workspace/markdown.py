@@ -46,8 +46,8 @@ def _paragraphs(text: str) -> list[Node]:
 def _kind(line: str) -> str:
     if re.match(r"#{1,6} ", line):
         return f"heading {line}"
-    if _ITEM.match(line):
-        return "list"
+    if match := _ITEM.match(line):
+        return "ordered list" if match.group("number") else "list"
     if line.startswith(">"):
         return "quote"
     return "rule" if re.fullmatch(r"\s*(---+|\*\*\*+)\s*", line) else ""
@@ -63,10 +63,9 @@ def _run(lines: list[str]) -> list[Node]:
         return [{"t": "rule"}]
     if kind == "quote":
         return [{"t": "quote", "c": _inline("\n".join(line.lstrip("> ") for line in lines))}]
-    if kind == "list":
+    if kind.endswith("list"):
         items = [match for line in lines if (match := _ITEM.match(line))]
-        ordered = items[0].group("number") is not None
-        return [{"t": "list", "ordered": ordered, "c": [_item(item) for item in items]}]
+        return [{"t": "list", "ordered": kind == "ordered list", "c": [_item(item) for item in items]}]
     return [{"t": "paragraph", "c": _inline("\n".join(lines))}]
 
 

@@ -78,6 +78,7 @@ class Workspace(Office):
         self.port: int = self._listener.getsockname()[1]
         self.sockets.base_url = f"ws://127.0.0.1:{self.port}"
         self._server: uvicorn.Server | None = None
+        self._face: Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._opened = threading.Event()
         self._thread = threading.Thread(target=self._run, name="workspace", daemon=True)
@@ -137,7 +138,7 @@ class Workspace(Office):
         self._loop = self._courier.loop = asyncio.get_running_loop()
         self.faults.on_sockets = lambda what: self._on_loop(self.sockets.spoil, what)
         control = PageControl(self)
-        server = Server(
+        server = self._face = Server(
             state=self.state,
             api=self.api,
             sockets=self.sockets,
@@ -166,8 +167,6 @@ class Workspace(Office):
         try:
             await serving
         finally:
-            server.closing.set()
-            await self._courier.stop()
             if self._http is not None:
                 await self._http.close()
 
@@ -179,11 +178,18 @@ class Workspace(Office):
         """Close the workspace; every connection is cut."""
         self.sockets.closed = True
         self.faults.clear()
-        if self._server is not None:
-            self._on_loop(self.sockets.spoil, "drop")
+        if self._loop is not None and self._server is not None and self._thread.is_alive():
+            asyncio.run_coroutine_threadsafe(self._let_go(), self._loop).result(5)
             self._server.should_exit = True
         self._thread.join(10)
         self._listener.close()
+
+    async def _let_go(self) -> None:
+        """End whatever waits, so that the server has nothing to wait for."""
+        if self._face is not None:
+            self._face.closing.set()
+        await self._courier.stop()
+        self.sockets.spoil("drop")
 
     def run(self) -> None:
         """Stay open until interrupted, for the standalone process."""

@@ -4,7 +4,7 @@ import { drawBlocks } from "./blocks.js";
 import { h, icon } from "./dom.js";
 import { confirmed } from "./elements.js";
 import { act, mine, store } from "./store.js";
-import { toast } from "./toasts.js";
+import { raiseToasts, toast } from "./toasts.js";
 
 let shown = null;
 const values = new Map();
@@ -75,7 +75,8 @@ export function drawModals(errors = null) {
   const dialog = draw(view, { ...view.errors, ...errors });
   root.replaceChildren(dialog);
   dialog.showModal();
-  const wrong = dialog.querySelector("[aria-invalid='true']");
+  raiseToasts();
+  const wrong = dialog.querySelector(".invalid input, .invalid textarea, .invalid select");
   const first = dialog.querySelector(".modal-body input, .modal-body select, .modal-body textarea, .modal-body button");
   const kept = focused ? document.getElementById(focused) : null;
   (wrong ?? kept ?? first ?? dialog.querySelector(".modal-foot button"))?.focus();

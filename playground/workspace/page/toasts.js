@@ -11,5 +11,13 @@ export function toast(text, kind = "") {
     h("button", { type: "button", "aria-label": "Dismiss", onclick: () => made.remove() }, icon("close")),
   );
   box.append(made);
+  raiseToasts();
   setTimeout(() => made.remove(), 9000);
+}
+
+// Shown anew, so that they lie above a modal that was opened meanwhile.
+export function raiseToasts() {
+  const box = document.getElementById("toasts");
+  if (box.matches(":popover-open")) box.hidePopover();
+  if (box.childElementCount) box.showPopover();
 }

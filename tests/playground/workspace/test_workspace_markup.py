@@ -64,6 +64,7 @@ def test_markdown() -> None:
     )
     assert kinds(nodes) == ["heading", "paragraph", "list", "quote", "pre", "rule"]
     assert nodes[2]["c"][0]["done"] is True
+    assert [node["ordered"] for node in parse_markdown("1. a\n2. b\n- c")] == [True, False]
     assert text_of(parse_markdown("[x](javascript:alert)")) == "[x](javascript:alert)"
 
 
