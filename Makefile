@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
 
-.PHONY: playground test test-unit test-real soak lint bench lock clean help
+.PHONY: playground test test-unit test-real test-image cover lint format docs bench lock clean help
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -19,8 +19,17 @@ test: $(VENV)/.synced-dev  ## All tests that need nothing but this machine
 test-unit: $(VENV)/.synced-dev  ## The pure core only, under a minute
 	$(BIN)/python -m pytest -n $(JOBS) tests/core tests/runbooks $(ARGS)
 
-test-real: $(VENV)/.synced-dev  ## Everything against real servers; an absent one fails
-	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+test-real: $(VENV)/.synced-dev  ## What needs a server or browser that others wrote; an absent one fails
+	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "realparts or image" $(ARGS)
+
+test-image: $(VENV)/.synced-dev  ## The steps of the Dockerfile and the wheel; needs a package registry
+	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -m image tests/image $(ARGS)
+
+cover: $(VENV)/.synced-dev  ## All tests with branch coverage, and its report
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
 lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
 	$(BIN)/ruff check .
@@ -28,6 +37,13 @@ lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m bot lint runbooks/*.yaml
+
+format: $(VENV)/.synced-dev  ## Put the source into shape
+	$(BIN)/ruff check --fix -q .
+	$(BIN)/ruff format .
+
+docs: $(VENV)/.synced-dev  ## Write the pages and manifests that are made from the declarations
+	$(BIN)/python -m docs.pages
 
 bench: $(VENV)/.synced-dev  ## Floors and product side by side, as ratios
 	$(BIN)/python -m benchmarks $(ARGS)
@@ -37,6 +53,10 @@ lock:  ## Resolve the dependencies anew (needs uv)
 		--extra postgres --extra playground pyproject.toml -o requirements.lock
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
 		--extra postgres --extra playground --group dev -c requirements.lock pyproject.toml -o requirements-dev.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+		--group build -o requirements-build.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --upgrade \
+		--group image -o tests/image/requirements.lock
 
 clean:  ## Remove the environment and caches
 	rm -rf $(VENV) .playground .pytest_cache .mypy_cache .ruff_cache .hypothesis

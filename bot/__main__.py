@@ -106,7 +106,7 @@ def init(
     folder: Annotated[Path, typer.Argument(help="Where keyturn.yml, the manifest and the keys go.")] = Path("."),
 ) -> None:
     """Begin an installation: settings, Slack manifest, keys, and what to do next."""
-    from bot.setup import begin
+    from bot.setup.begin import begin
 
     _exit(begin(folder))
 
@@ -114,7 +114,7 @@ def init(
 @app.command()
 def doctor(as_json: Json = False) -> None:
     """Check an installation: settings, tokens, scopes, groups, channels, database, adapters."""
-    from bot.setup import examine
+    from bot.setup.doctor import examine
 
     _exit(examine(dict(os.environ), as_json=as_json))
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from bot.catalog import Catalog
 from bot.contracts.command import Summary
 from bot.contracts.people import Directory
+from bot.core.errors import Permanent
 from bot.core.plan import Plan
 from bot.engine.apply import apply
 from bot.engine.board import Board
@@ -30,10 +31,13 @@ from bot.engine.secrets import SecretDoor
 from bot.engine.timers import Timers
 from bot.engine.trouble import Troubleshooter
 from bot.engine.worker import Worker
-from bot.settings import Settings
+from bot.keys import has_keys, make_keys, open_keys
+from bot.settings import Environment, Settings
 from bot.store.clock import Clock
 from bot.store.database import Database
 from bot.store.records import Declared
+from bot.store.seal import FileWitness, Sealer, fingerprint, signers
+from bot.store.verify import behind
 
 if TYPE_CHECKING:
     from bot.health import Health
@@ -159,12 +163,38 @@ def prepare(settings: Settings) -> Database:
     return database
 
 
+def make_sealer(environment: Environment, database: Database) -> Sealer:
+    """Who signs the audit's heads.
+
+    A fresh installation on SQLite gets its keys here. Raises `Permanent` when an audit that was signed before lacks its
+    key now, and when the database is not the one that the witness has seen.
+    """
+    known = signers(database)
+    first = database.path is not None and not known and not has_keys(environment.keys)
+    keys = make_keys(environment.keys) if first else open_keys(environment.keys)
+    if known - {fingerprint(key) for key in keys.public}:
+        raise Permanent(
+            f"The audit is signed with a key that is not in {environment.keys}.",
+            "Restore the folder of the bot's keys from its backup, or name the right one in KEYTURN_KEYS.",
+        )
+    witness = FileWitness(environment.witness)
+    problem = behind(database, witness)
+    if problem is not None:
+        raise Permanent(
+            f"The database is not what the audit's witness has seen: {problem.sentence}.",
+            f"Restore the newest copy of the database. If the older one is meant, keep {environment.witness} under "
+            "another name as evidence, and start again.",
+        )
+    return Sealer(database, keys.signing, witness)
+
+
 class Bot:
     """A running bot: engine, Slack room unless it is a bare worker, and health."""
 
     def __init__(self, settings: Settings, *, slack: bool = True) -> None:
         self.settings = settings
         self.database = prepare(settings)
+        self.sealer = make_sealer(settings.environment, self.database)
         self.room: Room | None = None
         directory: Directory | None = None
         if slack:
@@ -186,15 +216,17 @@ class Bot:
         from bot.health import Health
 
         self.engine.start()
+        self.sealer.start()
         if self.room is not None:
             self.room.start()
-        self.health = Health(self.settings.environment.http, self.database, self.room, self.engine.timers)
+        self.health = Health(self.settings.environment.http, self.database, self.room, self.engine.timers, self.sealer)
         self.health.start()
 
     def stop(self) -> None:
         """Stop in good order, within some ten seconds."""
         if self.room is not None:
             self.room.stop()
+        self.sealer.stop()
         self.engine.stop()
         if self.health is not None:
             self.health.stop()

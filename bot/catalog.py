@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from bot.contracts.adapter import Fact, Operation, Probe, Run, Secrets, Sensor, Store
 from bot.core.errors import Invalid, Permanent
+from bot.core.lint import WordInfo
 
 Part = Operation | Probe | Sensor | Fact
 P = TypeVar("P", bound=Part)
@@ -90,6 +91,21 @@ class Catalog:
             for name in self._parts_of(adapter):
                 yield f"{adapter}.{name}"
 
+    def describe(self, word: str) -> WordInfo | None:
+        """What the word is, as far as a runbook has to know; None when no adapter offers it."""
+        part = self.part(word)
+        if part is None:
+            return None
+        kind = next(kind.__name__.lower() for kind in _KINDS if issubclass(part, kind))
+        params = {field.alias or name: field.is_required() for name, field in part.Params.model_fields.items()}
+        if issubclass(part, Operation):
+            return WordInfo(kind, params, part.outputs, part.effect.value)
+        return WordInfo(kind, params)
+
+    def close(self, word: str) -> list[str]:
+        """Words that may have been meant, nearest first."""
+        return difflib.get_close_matches(word, list(self.words()), 2)
+
     def access(self, words: Collection[str], run: Run) -> Mapping[str, tuple[str, ...]]:
         """Missing permissions, per adapter."""
         wanted: dict[str, set[str]] = {}
@@ -119,7 +135,7 @@ class Catalog:
     def _ready(self, word: str, kind: type[P]) -> P:
         part = self.part(word)
         if part is None:
-            near = difflib.get_close_matches(word, list(self.words()), 2)
+            near = self.close(word)
             raise Permanent(
                 f"no adapter offers {word}", f"did you mean {' or '.join(near)}?" if near else "see: runbooks"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry, make_wsgi_app
 from prometheus_client.core import GaugeMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
-from waitress.server import create_server
+from waitress.server import MultiSocketServer, create_server
 
 from bot import __version__
 from bot.core.errors import KeyturnError
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bot.engine.timers import Timers
     from bot.settings import Bind
     from bot.slack.room import Room
+    from bot.store.seal import Sealer
 
 StartResponse = Callable[..., Any]
 THREADS = 16
@@ -29,9 +30,10 @@ LARGEST_BODY = 1_048_576
 class Figures(Collector):
     """Reads the database at each scrape. No credential is named."""
 
-    def __init__(self, database: Database, room: Room | None) -> None:
+    def __init__(self, database: Database, room: Room | None, sealer: Sealer | None) -> None:
         self._database = database
         self._room = room
+        self._sealer = sealer
 
     def collect(self) -> Iterator[Any]:
         """The metrics, in Prometheus' naming."""
@@ -55,6 +57,9 @@ class Figures(Collector):
             ("keyturn_audit_rows", "Rows of the audit chain.", head.seq),
         ):
             yield GaugeMetricFamily(name, text, value=value)
+        if self._sealer is not None:
+            text = "Rows of the audit that are signed and that the witness has not got yet."
+            yield GaugeMetricFamily("keyturn_audit_rows_unwitnessed", text, self._sealer.unwitnessed)
         silent = self._room.seconds_since_frame() if self._room is not None else None
         if silent is not None:
             yield GaugeMetricFamily("keyturn_slack_silent_seconds", "Since Slack's socket last said anything.", silent)
@@ -63,12 +68,14 @@ class Figures(Collector):
 class Health:
     """The server. It runs in threads of its own and holds no state."""
 
-    def __init__(self, bind: Bind, database: Database, room: Room | None, timers: Timers) -> None:
+    def __init__(
+        self, bind: Bind, database: Database, room: Room | None, timers: Timers, sealer: Sealer | None = None
+    ) -> None:
         self._database = database
         self._room = room
         self._timers = timers
         registry = CollectorRegistry()
-        registry.register(Figures(database, room))
+        registry.register(Figures(database, room, sealer))
         self._metrics = make_wsgi_app(registry)
         self._slack = room.wsgi() if room is not None else None
         self._server = create_server(
@@ -85,7 +92,8 @@ class Health:
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        return int(self._server.effective_port)
+        server: Any = self._server
+        return int(server.effective_listen[0][1] if isinstance(server, MultiSocketServer) else server.effective_port)
 
     def start(self) -> None:
         """Begin to serve."""

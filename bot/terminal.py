@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bot.contracts.command import Answer
-from bot.core.errors import Invalid, Refused
+from bot.core.errors import Refused
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -109,6 +109,7 @@ def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
     database = open_database(settings)
     database.check_schema()
     rows = declared_rows(settings)
+    actor = f"os:{getpass.getuser()}"
     changes = difference(database, rows)
     if as_json:
         print(json.dumps(asdict(changes)))
@@ -117,6 +118,7 @@ def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
             for name, environment in keys:
                 print(f"{sign} {name}@{environment}")
     if not any((changes.added, changes.changed, changes.removed)):
+        apply(database, rows, settings.config_hash, actor)
         print("The inventory is what keyturn.yml says.", file=sys.stderr)
         return GOOD
     if not yes:
@@ -125,61 +127,60 @@ def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
             return PROBLEMS
         if input("Apply? [y/N] ").strip().lower() != "y":
             return PROBLEMS
-    apply(database, rows, settings.config_hash, actor=f"os:{getpass.getuser()}")
+    apply(database, rows, settings.config_hash, actor)
     print("Applied.", file=sys.stderr)
     return GOOD
 
 
 def lint_files(files: list[Path], environ: Mapping[str, str], *, as_json: bool) -> int:
-    """Lint runbooks, and the settings' own oddities when no file is named."""
+    """Lint the named runbooks, or the whole installation when none is named."""
+    from bot import linting
     from bot.catalog import Catalog
-    from bot.core.lint import Finding, lint
-    from bot.core.runbook_file import load
     from bot.engine.secrets import SecretDoor
-    from bot.linting import lint_installation
 
     catalog = Catalog({}, lambda: door)
     door = SecretDoor(catalog.store)
-    findings: list[Finding] = []
     mistakes: list[str] = []
-    if not files:
-        findings, mistakes = lint_installation(environ, catalog)
-    for path in files:
-        try:
-            findings += lint(load(path), catalog)
-        except Invalid as error:
-            mistakes += error.problems
-        except OSError as error:
-            mistakes.append(f"{path}:1: cannot be read: {error.strerror}")
-    if as_json:
-        print(json.dumps({"mistakes": mistakes, "findings": [asdict(finding) for finding in findings]}, default=str))
+    if files:
+        findings = linting.lint_files(files, catalog)
     else:
-        for mistake in mistakes:
-            print(mistake)
-        for found in findings:
-            print(f"{found.file}:{found.line}: {found.severity}: {found.message} ({found.hint}) [{found.rule}]")
+        findings, mistakes = linting.lint_installation(environ, catalog)
+    errors = [found for found in findings if found.severity == "error"]
+    if as_json:
+        print(json.dumps({"mistakes": mistakes, "findings": [asdict(finding) for finding in findings]}))
+    else:
+        for line in (*mistakes, *findings):
+            print(line)
         if not mistakes and not findings:
             print("Nothing to say.")
-    return PROBLEMS if mistakes or any(found.severity == "error" for found in findings) else GOOD
+    return PROBLEMS if mistakes or errors else GOOD
 
 
 def verify_audit(settings: Settings, *, as_json: bool) -> int:
-    """Verify the chain; prints what was found."""
+    """Verify the chain, its signatures and the witness; prints what was found."""
     from bot.app import open_database
-    from bot.store.seal import open_keys
+    from bot.keys import open_public
+    from bot.store.seal import FileWitness
     from bot.store.verify import verify
 
-    keys = open_keys(settings.environment.keys)
-    report = verify(open_database(settings), keys.public, keys.witness)
+    environment = settings.environment
+    database = open_database(settings)
+    database.check_schema()
+    report = verify(database, open_public(environment.keys), FileWitness(environment.witness))
     if as_json:
-        print(json.dumps({"rows": report.rows, "head": report.head.short, "problems": list(report.problems)}))
-    elif report.problems:
+        print(json.dumps(asdict(report) | {"sound": report.is_sound}))
+    elif report.is_sound:
+        print(
+            f"The audit verifies: {report.rows} rows, head {report.head.short}, {report.signatures} signed heads, "
+            f"{report.witnessed} seen by the witness, {report.unsigned} rows since the last of them."
+        )
+    else:
         print(f"The audit does NOT verify ({report.rows} rows):")
         for problem in report.problems:
-            print(f"  {problem}")
-    else:
-        print(f"The audit verifies: {report.rows} rows, head {report.head.short}.")
-    return PROBLEMS if report.problems else GOOD
+            print(f"  {problem.kind}: {problem.sentence}")
+        if report.more:
+            print(f"  and {report.more} more")
+    return GOOD if report.is_sound else PROBLEMS
 
 
 def export_audit(settings: Settings, since: int) -> int:
@@ -187,6 +188,8 @@ def export_audit(settings: Settings, since: int) -> int:
     from bot.app import open_database
     from bot.store.audit import export
 
-    with open_database(settings).read() as reader:
+    database = open_database(settings)
+    database.check_schema()
+    with database.read() as reader:
         export(reader.audit_rows(since), sys.stdout)
     return GOOD

@@ -40,6 +40,7 @@ VARIABLES: Mapping[str, str] = {
     "KEYTURN_DATABASE_URL": "sqlite:///file or postgresql://… (sqlite:///keyturn.db)",
     "KEYTURN_CONFIG": "the settings file (keyturn.yml)",
     "KEYTURN_KEYS": "folder of the bot's own keys (keys)",
+    "KEYTURN_WITNESS": "file to which signed heads of the audit are appended (audit-heads.ndjson beside the keys)",
     "KEYTURN_HTTP": "where health and metrics are served (127.0.0.1:8080)",
     "KEYTURN_TRANSPORT": "socket or http (socket)",
     "KEYTURN_LOG_LEVEL": f"{', '.join(LEVELS)} (info)",
@@ -78,6 +79,7 @@ class Environment:
     """May hold a password: never shown."""
     config: Path = Path("keyturn.yml")
     keys: Path = Path("keys")
+    witness: Path = Path("keys/audit-heads.ndjson")
     http: Bind = Bind("127.0.0.1", 8080)
     transport: Transport = Transport.SOCKET
     log_level: str = "info"
@@ -122,7 +124,8 @@ def read_environment(environ: Mapping[str, str]) -> Environment:
         slack_api_url=take("SLACK_API_URL", _api_url, plain.slack_api_url),
         database_url=take("KEYTURN_DATABASE_URL", _database_url, plain.database_url),
         config=take("KEYTURN_CONFIG", Path, plain.config),
-        keys=take("KEYTURN_KEYS", Path, plain.keys),
+        keys=(keys := take("KEYTURN_KEYS", Path, plain.keys)),
+        witness=take("KEYTURN_WITNESS", Path, keys / plain.witness.name),
         http=take("KEYTURN_HTTP", _bind, plain.http),
         transport=take("KEYTURN_TRANSPORT", _one_of(Transport), plain.transport),
         log_level=take("KEYTURN_LOG_LEVEL", _level, plain.log_level),

@@ -1,0 +1,78 @@
+"""Lints an installation: every runbook it knows, as each credential uses it, and what is odd about its cadences."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import runbooks as shipped
+from bot.core.errors import Invalid
+from bot.core.lint import Context, Finding, Severity, Vocabulary, lint, lint_cadence, lint_text
+from bot.settings import Credential, Settings, load_settings
+from bot.settings.environment import read_environment
+
+
+def lint_installation(environ: Mapping[str, str], vocabulary: Vocabulary) -> tuple[list[Finding], list[str]]:
+    """Findings, and the mistakes that keep the settings from being read.
+
+    Without a settings file the shipped runbooks are linted alone. Where the settings have mistakes, those are reported,
+    and the shipped runbooks are linted all the same.
+    """
+    try:
+        settings = _settings(environ)
+    except Invalid as error:
+        return lint_files(shipped_files(), vocabulary), list(error.problems)
+    if settings is None:
+        return lint_files(shipped_files(), vocabulary), []
+    return _lint_settings(settings, vocabulary), []
+
+
+def lint_files(paths: list[Path], vocabulary: Vocabulary) -> list[Finding]:
+    """Findings of runbook files, those included that do not load or cannot be read."""
+    found: list[Finding] = []
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            why = error.strerror if isinstance(error, OSError) else "this is not UTF-8 text"
+            found.append(Finding(str(path), 1, "", "unreadable", Severity.ERROR, f"cannot be read: {why}"))
+            continue
+        found += lint_text(text, str(path), vocabulary)
+    return found
+
+
+def shipped_files() -> list[Path]:
+    """The runbooks that come with keyturn."""
+    return sorted(path for place in shipped.__path__ for path in Path(place).glob("*.yaml"))
+
+
+def _settings(environ: Mapping[str, str]) -> Settings | None:
+    """The settings; None where none are declared and the usual file is not there."""
+    if not environ.get("KEYTURN_CONFIG", "").strip() and not read_environment(environ).config.exists():
+        return None
+    return load_settings(environ)
+
+
+def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
+    found: set[Finding] = set()
+    used: set[str] = set()
+    for entry in settings.credentials:
+        used.add(entry.runbook)
+        found |= set(lint(settings.runbooks[entry.runbook], vocabulary, _context(entry)))
+    for name, loaded in settings.runbooks.items():
+        if name not in used:
+            found |= set(lint(loaded, vocabulary))
+    hint = "let production be the last to meet a new failure, or say in a comment why not"
+    for line, _, message in lint_cadence(settings.declared.cadences, settings.cadence_line):
+        found.add(Finding(settings.document.file, line, "", "cadence-order", Severity.WARNING, message, hint))
+    return sorted(found)
+
+
+def _context(entry: Credential) -> Context:
+    return Context(
+        credential=entry.name,
+        inputs=entry.inputs,
+        cadence=entry.cadence,
+        minimum_overlap=entry.minimum_overlap,
+        warn_before=entry.warn_before,
+    )

@@ -1,0 +1,1 @@
+"""From an empty folder to a running installation: `keyturn init` begins one, `keyturn doctor` examines one."""

@@ -1,0 +1,141 @@
+"""`keyturn doctor`: looks at an installation step by step, and says what to do about each problem. Changes nothing."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+
+from bot.app import open_database
+from bot.catalog import Catalog
+from bot.contracts.adapter import Run
+from bot.core.errors import Invalid, KeyturnError, Permanent
+from bot.core.lint import Severity
+from bot.core.runbook import Runbook, StepBase, words_of
+from bot.engine.secrets import SecretDoor
+from bot.keys import has_keys, open_keys
+from bot.linting import lint_installation
+from bot.settings import Settings, load_settings
+from bot.setup.findings import Finding, good, note, show, skipped, wrong
+from bot.setup.slack_findings import look_at_slack
+
+ADAPTER_SECONDS = 15.0
+
+
+def examine(environ: Mapping[str, str], *, as_json: bool) -> int:
+    """Look at everything and print what was found."""
+    return show(list(look(environ)), as_json=as_json)
+
+
+def look(environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Every finding, in the order in which one would mend them."""
+    try:
+        settings = load_settings(environ)
+    except Invalid as error:
+        for problem in error.problems:
+            yield wrong("settings", problem, "Correct it; `keyturn init` makes a file with examples.")
+        for step in ("keys", "database", "slack", "adapters"):
+            yield skipped(step, "the settings have mistakes")
+        return
+    yield from _look_at_settings(settings, environ)
+    yield _look_at_keys(settings)
+    yield _look_at_database(settings)
+    yield from look_at_slack(settings)
+    yield from _look_at_adapters(settings)
+
+
+def _look_at_settings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    declared = settings.declared
+    counts = f"{len(settings.credentials)} credentials, {len(declared.people)} people, {len(declared.groups)} groups"
+    yield good("settings", f"{settings.environment.config}: {counts}, {len(settings.runbooks)} runbooks")
+    for warning in settings.environment.warnings:
+        yield note("settings", warning, "Correct the variable's name, or remove it.")
+    findings, _ = lint_installation(environ, _catalog(settings))
+    errors = [finding for finding in findings if finding.severity is Severity.ERROR]
+    for finding in errors:
+        yield wrong("runbooks", str(finding), "Correct the runbook, or what keyturn.yml gives to it.")
+    if len(findings) > len(errors):
+        yield note("runbooks", f"{len(findings) - len(errors)} warnings", "Read them with `keyturn lint`.")
+    elif not errors:
+        yield good("runbooks", "nothing to say")
+
+
+def _look_at_keys(settings: Settings) -> Finding:
+    folder, url = settings.environment.keys, settings.environment.database_url
+    if not has_keys(folder) and url.startswith("sqlite"):
+        return note("keys", f"there are none in {folder} yet", "The first start makes them, or `keyturn init` does.")
+    try:
+        keys = open_keys(folder)
+    except Permanent as error:
+        return wrong("keys", str(error), error.hint)
+    older = len(keys.public) - 1
+    return good("keys", f"{keys.folder}: the audit's signing key{f', {older} older ones' if older else ''}")
+
+
+def _look_at_database(settings: Settings) -> Finding:
+    try:
+        database = open_database(settings)
+    except Permanent as error:
+        return wrong("database", str(error), error.hint)
+    try:
+        database.check_schema()
+        with database.read() as reader:
+            head = reader.audit_head()
+    except Permanent as error:
+        return wrong("database", str(error), error.hint)
+    except KeyturnError as error:
+        return wrong("database", str(error), "Check KEYTURN_DATABASE_URL, and that the server runs and can be reached.")
+    finally:
+        database.close()
+    return good("database", f"{database.dialect}: the schema is right and can be written to; {head.seq} audit rows")
+
+
+def _look_at_adapters(settings: Settings) -> Iterator[Finding]:
+    catalog = _catalog(settings)
+    try:
+        catalog.check_configs()
+    except Invalid as error:
+        for problem in error.problems:
+            yield wrong("adapters", problem, "Correct it in keyturn.yml; docs/reference/adapters.md has every key.")
+    wanted: dict[str, set[str]] = {}
+    for name in {entry.runbook for entry in settings.credentials}:
+        for word in _words(settings.runbooks[name].runbook):
+            wanted.setdefault(word.partition(".")[0], set()).add(word)
+    for adapter, words in sorted(wanted.items()):
+        yield _look_at_access(catalog, adapter, words)
+
+
+def _look_at_access(catalog: Catalog, adapter: str, words: set[str]) -> Finding:
+    run = Run(
+        rotation="doctor",
+        token="doctor",  # noqa: S106 - a marker, not a credential
+        operator="doctor",
+        secrets=SecretDoor(catalog.store),
+        now=datetime.now(UTC),
+        log=logging.LoggerAdapter(logging.getLogger(__name__), {}),
+        deadline=time.monotonic() + ADAPTER_SECONDS,
+    )
+    try:
+        lacking = catalog.access(sorted(words), run).get(adapter, ())
+    except Permanent as error:
+        return wrong(adapter, str(error), error.hint or "Correct its configuration in keyturn.yml.")
+    except KeyturnError as error:
+        return wrong(adapter, str(error), "Check the address in keyturn.yml, and that the system runs.")
+    if lacking:
+        advice = f"Give the credential under adapters.{adapter} in keyturn.yml these rights."
+        return wrong(adapter, f"lacks {', '.join(lacking)}", advice)
+    return good(adapter, "configured, and may do what the runbooks ask of it")
+
+
+def _words(runbook: Runbook) -> set[str]:
+    own = [step for step in (runbook.emergency.steps if runbook.emergency else ()) if isinstance(step, StepBase)]
+    words = {word for step in (*runbook.steps, *runbook.retire, *own) for _, word in words_of(step)}
+    words |= {fact.read for fact in runbook.facts.values()}
+    return words | {word for branch in runbook.trouble for word in (branch.check, branch.do) if word}
+
+
+def _catalog(settings: Settings) -> Catalog:
+    catalog = Catalog(settings.declared.adapters, lambda: door)
+    door = SecretDoor(catalog.store)
+    return catalog
