@@ -50,7 +50,11 @@ class LocalDelivery:
             run(leg)
 
         self._crew = Crew(begin, workers)
-        self._scan(steps=True)
+        try:
+            self._scan(steps=True)
+        except BaseException:
+            self.stop(0)
+            raise
         self._watcher = Thread(target=self._watch, name="watcher", daemon=True)
         self._watcher.start()
 

@@ -16,6 +16,7 @@ from sqlalchemy import text
 
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
 from bot.core.events import Entry, Event
+from bot.core.rotation import Cancelled
 from bot.store.clock import Clock
 from bot.store.database import Database
 from bot.store.faults import explain
@@ -172,6 +173,20 @@ def test_a_server_that_is_away_is_worth_another_try(open_database: Opener, tmp_p
 
 
 @pytest.mark.realparts
+def test_a_frozen_replica_cannot_hold_locks_for_long(postgres_database: Database) -> None:
+    with postgres_database.read() as reader:
+        shown = {
+            name: reader.connection.exec_driver_sql(f"SHOW {name}").scalar_one()
+            for name in ("idle_in_transaction_session_timeout", "lock_timeout", "statement_timeout")
+        }
+    assert shown == {
+        "idle_in_transaction_session_timeout": "15s",
+        "lock_timeout": "20s",
+        "statement_timeout": "1min",
+    }
+
+
+@pytest.mark.realparts
 def test_an_absent_database_is_named(postgres_server: postgres.Server, open_database: Opener) -> None:
     with pytest.raises(Permanent, match="does not exist"):
         open_database(postgres_server.url("absent")).check_schema()
@@ -225,6 +240,29 @@ def test_a_connection_that_dies_in_the_commit_is_ambiguous(postgres_url: str, op
         write()
     with database.read() as reader:
         assert reader.intent_by_key("k") is None  # this is how the caller finds out
+
+
+@pytest.mark.realparts
+def test_a_replica_that_froze_in_a_transaction_loses_it(postgres_database: Database) -> None:
+    """Its locks are given to the others, and when it wakes up nothing of it is stored."""
+    rotation = samples.request(postgres_database)
+
+    def freeze() -> None:
+        with postgres_database.begin() as transaction:
+            transaction.connection.execute(text("SET LOCAL idle_in_transaction_session_timeout = '100ms'"))
+            loaded = transaction.rotation(rotation.number)
+            assert loaded is not None
+            others = samples.approve(postgres_database, rotation)  # waits for the lock, then gets it
+            assert others.version == 2
+            samples.apply(transaction, loaded, Cancelled("ann", "late"))
+
+    with pytest.raises(Transient):
+        freeze()
+    with postgres_database.read() as reader:
+        stored = reader.rotation(rotation.number)
+    assert stored is not None
+    assert stored.version == 2
+    assert stored.ended_at is None
 
 
 @pytest.mark.parametrize(
