@@ -131,7 +131,9 @@ def test_accounts_resolve_to_one_person() -> None:
     assert asked.resolve_person("U0ALICE").kind is PersonKind.UNKNOWN
     stranger = asked.resolve_person("slack:T1/U0ZED", name="Zed")
     assert (stranger.id, stranger.name, stranger.slack_ids) == ("slack:U0ZED", "Zed", frozenset({"U0ZED"}))
-    local = asked.resolve_person("os:root")
+    assert asked.resolve_person("slack:T1/U0ZED").name == "U0ZED"
+    local = asked.resolve_person("os:root", name="Root")
+    assert (local.name, asked.resolve_person("os:root").name) == ("Root", "root")
     assert (local.id, local.os_user, local.slack_ids) == ("os:root", "root", frozenset())
 
 
@@ -158,7 +160,8 @@ def test_the_first_rule_that_fits_holds() -> None:
     assert asked.rule(Credential(environment="development"), "skip") is rules[1]
     assert asked.rule(KEY).names == ("sec-oncall",)
     assert asked.rule(Credential(kind="other")).names == ("bob", "owner", "everyone")
-    assert Policy().rule(KEY) == ApprovalRule()
+    default = Policy().rule(KEY)
+    assert (default.count, default.expires, bool(default.who)) == (1, timedelta(hours=24), False)
     assert (rules[1].groups, rules[2].people) == (frozenset({"sec-oncall"}), frozenset({"bob"}))
 
 
