@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from http.client import HTTPException
 
 from slack_bolt import App
 from slack_bolt.adapter.socket_mode.builtin import SocketModeHandler
@@ -19,7 +20,10 @@ from bot.slack.api import quiet_logger
 
 log = logging.getLogger(__name__)
 CONCURRENCY = 32
-PING_SECONDS = 5.0
+PING_SECONDS = 3.0
+SILENT_SECONDS = 5 * PING_SECONDS
+"""Without a pong for so long the connection is half open and is replaced."""
+WATCH_SECONDS = 1.0
 LONGEST_RETRY = 30.0
 
 
@@ -40,10 +44,10 @@ class SlackSocket:
             concurrency=CONCURRENCY,
         )
         self._handler.client.on_message_listeners.append(self._on_message)
-        self._thread = threading.Thread(target=self._connect, name="slack-socket", daemon=True)
+        self._thread = threading.Thread(target=self._keep, name="slack-socket", daemon=True)
 
     def start(self) -> None:
-        """Connect in the background, again and again until Slack is there; the client keeps it up from then on."""
+        """Connect in the background, again and again until Slack is there, and keep the connection alive."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -75,19 +79,31 @@ class SlackSocket:
         pong = session.last_ping_pong_time if session is not None else None
         return max(0.0, time.time() - max(self._last, pong or 0.0))
 
-    def _connect(self) -> None:
-        pause = 1.0
-        while not self._stopping.is_set():
+    def _keep(self) -> None:
+        """Connect, then look every second whether the connection lives: the client alone needs half a minute."""
+        client = self._handler.client
+        pause = 0.0
+        while not self._stopping.wait(pause):
+            if self._lives():
+                pause = WATCH_SECONDS
+                continue
             try:
-                self._handler.client.connect()
-                return
+                client.connect_to_new_endpoint(force=True)
+                self._last = time.time()
+                pause = WATCH_SECONDS
+                continue
             except SlackApiError as error:
                 word = error.response.get("error") if isinstance(error.response.data, dict) else "no answer"
                 log.error("Slack does not open a socket (%s); is SLACK_APP_TOKEN right?", str(word)[:60])
-            except (OSError, SlackClientError, ValueError) as error:  # nothing was opened; the next try is as good
-                log.warning("no connection to Slack yet: %s", type(error).__name__)
-            self._stopping.wait(pause)
-            pause = min(LONGEST_RETRY, pause * 2)
+            except (OSError, HTTPException, SlackClientError, ValueError) as error:  # nothing was opened
+                log.warning("no connection to Slack: %s", type(error).__name__)
+            pause = min(LONGEST_RETRY, max(WATCH_SECONDS, pause * 2))
+
+    def _lives(self) -> bool:
+        session = self._handler.client.current_session
+        if session is None or not session.is_active():
+            return False
+        return session.consecutive_check_state_error_count == 0 and self.seconds_since_frame() < SILENT_SECONDS
 
     def _on_message(self, message: str) -> None:
         self._last = time.time()
