@@ -203,11 +203,6 @@ def words_of(step: StepBase) -> tuple[tuple[Kind, str], ...]:
     return tuple(found)
 
 
-def default_skip(kind: Kind) -> Skip:
-    """An effect is never skipped; proof and waiting only by a second person."""
-    return Skip.NEVER if kind is Kind.DO else Skip.SECOND_PERSON
-
-
 class Input(Model):
     """One input of a runbook."""
 
