@@ -65,7 +65,8 @@ def _outputs(detail: Detail) -> str:
 
 def _requested(who: str, d: Detail) -> str:
     boxes = d.get("boxes")
-    ticked = sum(bool(box.get("ticked")) for box in boxes.values()) if isinstance(boxes, Mapping) else 0
+    found = boxes.values() if isinstance(boxes, Mapping) else ()
+    ticked = sum(isinstance(box, Mapping) and bool(box.get("ticked")) for box in found)
     checklist = f", {ticked} of {len(boxes)} boxes ticked" if isinstance(boxes, Mapping) and boxes else ""
     runbook = f" by the runbook {_word(d, 'runbook')}" if _word(d, "runbook") else ""
     return f"{who} asked for this rotation{runbook}{_in_brackets(_plan(d) + checklist)}{_because(d)}"

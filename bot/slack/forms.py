@@ -31,6 +31,7 @@ from bot.slack.text import code, count, cut, date, escape, sentence, span
 PICK, START, REASON = "rotate-pick", "rotate-start", "rotate-reason"
 CREDENTIAL_FIELD, REASON_FIELD, BOXES_FIELD, CHOICE_FIELD = "credential", "reason", "boxes", "value"
 MOST_REASON = 500
+MOST_NOTE = 3000
 View = dict[str, Any]
 
 _CREDENTIAL = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,120}@[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
@@ -50,7 +51,7 @@ def _modal(title: str, blocks: Sequence[Block], *, submit: str = "", callback: s
     if callback:
         view["callback_id"] = callback
     if note:
-        view["private_metadata"] = note
+        view["private_metadata"] = note[:MOST_NOTE]
     return view
 
 
