@@ -24,6 +24,7 @@ from bot.engine.scope import parameters, scope_of
 
 log = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
+HELP = "Use the troubleshooting buttons, retry, or roll back."
 
 
 class Executor:
@@ -50,7 +51,7 @@ class Executor:
             return self._carry_out(rotation, i, rotation.plan.steps[i])
         except Transient as error:
             backoff = timedelta(seconds=min(2.0**run.failures, 300.0))
-            return Failed(_first_line(error), retry_in=self._stretch(max(error.delay, backoff)))
+            return Failed(_first_line(error), hint=HELP, retry_in=self._stretch(max(error.delay, backoff)))
         except Ambiguous as error:
             hint = "Look at the system itself; then retry to look again, or roll back."
             return Failed(f"{_first_line(error)} ({error.evidence})", hint=hint, ambiguous=True)
@@ -186,10 +187,10 @@ class Executor:
         if verdict.holds and now >= began + over:
             return Done({}, verdict.evidence)
         if verdict.stop:
-            return Failed(verdict.evidence, hint=_hint(planned))
+            return Failed(verdict.evidence, hint=HELP)
         if not verdict.holds and now >= began + over + self._span(step.within, rotation):
             within = duration.show(self._span(step.within, rotation))
-            return Failed(f"still failing after {within}: {verdict.evidence}", hint=_hint(planned))
+            return Failed(f"still failing after {within}: {verdict.evidence}", hint=HELP)
         at = now + self._span(step.every, rotation)
         if verdict.holds:
             at = min(at, began + over)
@@ -201,7 +202,7 @@ class Executor:
         if now >= ends:
             ends = began + self._believed(step.wait, rotation, planned)
         if now < ends:
-            return NotYet(at=ends, evidence=f"waiting {step.wait}")
+            return NotYet(at=ends, evidence=f"waiting {duration.show(ends - began)}")
         if step.until is None:
             return Done({}, f"waited {duration.show(ends - began)}")
         verdict = self._measure(rotation, planned, step.until)
@@ -209,9 +210,8 @@ class Executor:
             return Done({}, verdict.evidence)
         within = self._span(step.within, rotation)
         if verdict.stop or now >= ends + within:
-            return Failed(
-                f"{step.until.check} does not hold {duration.show(within)} after the wait: {verdict.evidence}"
-            )
+            problem = f"{step.until.check} does not hold {duration.show(within)} after the wait: {verdict.evidence}"
+            return Failed(problem, hint=HELP)
         return NotYet(at=now + max(SOON, self._span(step.every, rotation)), evidence=verdict.evidence)
 
     def _quiet(self, rotation: Rotation, planned: PlannedStep, step: QuietStep, run: StepRun) -> Outcome:
@@ -275,10 +275,6 @@ def _apply(operation: Operation, p: Any, run: Run, *, look_first: bool) -> tuple
             raise Ambiguous("it cannot be told whether this was done", found.why)
         assert isinstance(found, Absent)
     return operation.ensure(p, run), "done"
-
-
-def _hint(planned: PlannedStep) -> str:
-    return "Use the troubleshooting buttons, retry, or roll back." if planned.id else ""
 
 
 def _first_line(error: KeyturnError) -> str:

@@ -110,7 +110,7 @@ class Intake:
                 "args": list(typed.args),
                 "flags": dict(typed.flags),
                 "bound": bound,
-                "confirmed": heard.confirmed,
+                "confirmed": heard.confirmed or typed.flags.get("yes") == "yes",
                 "ticked": list(heard.ticked),
                 "form": heard.form,
             }

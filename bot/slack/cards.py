@@ -203,7 +203,7 @@ def _problem(rotation: Rotation) -> list[Block]:
     lines = [f"*{'Not yet' if again else 'Problem'}* at {title}: {escape(sentence(run.problem), 900)}"]
     if run.ambiguous:
         lines.append("Nobody can tell from here whether it happened, so a person has to look.")
-    if run.hint:
+    if run.hint and not again:
         lines.append(f"*What helps* {escape(sentence(run.hint), 600)}")
     if again and run.due_at is not None:
         lines.append(f"It is tried again at {date(run.due_at)}; failure {run.failures} of {planned.step.tries}.")
