@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bot import __version__
-from bot.core.errors import Invalid, KeyturnError, Permanent
+from bot.core.errors import Invalid, KeyturnError, Permanent, Transient
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -20,10 +20,11 @@ app = typer.Typer(
     name="keyturn",
     help="Rotate credentials by runbook, from Slack.",
     no_args_is_help=True,
+    rich_markup_mode=None,  # rich would cost half of the time of --help
     pretty_exceptions_enable=False,
     add_completion=True,
 )
-audit_app = typer.Typer(help="The audit chain: verify it, export it.", no_args_is_help=True)
+audit_app = typer.Typer(help="The audit chain: verify it, export it.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(audit_app, name="audit")
 
 GOOD, PROBLEMS, WRONG = 0, 1, 2
@@ -188,8 +189,13 @@ def main() -> None:
         _fail(f"{error.what} has {count} mistake{'s' if count > 1 else ''}:\n{lines}", WRONG, problems=error.problems)
     except Permanent as error:
         _fail(f"{error} {error.hint}".strip(), PROBLEMS)
+    except Transient as error:
+        _fail(f"{error} Try again, or let `keyturn doctor` look for the cause.", PROBLEMS)
     except KeyturnError as error:
         _fail(str(error), PROBLEMS)
+    except BrokenPipeError:  # whoever read our output has enough, such as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(PROBLEMS) from None
 
 
 if __name__ == "__main__":

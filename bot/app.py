@@ -8,6 +8,7 @@ import signal
 import socket
 import threading
 from collections.abc import Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import FrameType
@@ -155,10 +156,21 @@ def declared_rows(settings: Settings) -> list[Declared]:
 
 
 def prepare(settings: Settings) -> Database:
-    """Open the database, bring its schema up to date, and apply the settings."""
+    """Open the database, bring its schema up to date, and apply the settings.
+
+    Raises `Permanent` before anything is written to a database that is not the one which the witness has seen.
+    """
     database = open_database(settings)
     database.migrate()
     database.check_schema()
+    witness = settings.environment.witness
+    problem = behind(database, FileWitness(witness))
+    if problem is not None:
+        raise Permanent(
+            f"The database is not what the audit's witness has seen: {problem.sentence}.",
+            f"Restore the newest copy of the database. If the older one is meant, keep {witness} under another name as "
+            "evidence, and start again.",
+        )
     apply(database, declared_rows(settings), settings.config_hash)
     return database
 
@@ -167,7 +179,7 @@ def make_sealer(environment: Environment, database: Database) -> Sealer:
     """Who signs the audit's heads.
 
     A fresh installation on SQLite gets its keys here. Raises `Permanent` when an audit that was signed before lacks its
-    key now, and when the database is not the one that the witness has seen.
+    key now.
     """
     known = signers(database)
     first = database.path is not None and not known and not has_keys(environment.keys)
@@ -177,21 +189,15 @@ def make_sealer(environment: Environment, database: Database) -> Sealer:
             f"The audit is signed with a key that is not in {environment.keys}.",
             "Restore the folder of the bot's keys from its backup, or name the right one in KEYTURN_KEYS.",
         )
-    witness = FileWitness(environment.witness)
-    problem = behind(database, witness)
-    if problem is not None:
-        raise Permanent(
-            f"The database is not what the audit's witness has seen: {problem.sentence}.",
-            f"Restore the newest copy of the database. If the older one is meant, keep {environment.witness} under "
-            "another name as evidence, and start again.",
-        )
-    return Sealer(database, keys.signing, witness)
+    return Sealer(database, keys.signing, FileWitness(environment.witness))
 
 
 class Bot:
     """A running bot: engine, Slack room unless it is a bare worker, and health."""
 
     def __init__(self, settings: Settings, *, slack: bool = True) -> None:
+        if slack:
+            settings.environment.require_slack()
         self.settings = settings
         self.database = prepare(settings)
         self.sealer = make_sealer(settings.environment, self.database)
@@ -201,7 +207,6 @@ class Bot:
             from bot.slack.people import SlackPeople
             from bot.slack.room import Room
 
-            settings.environment.require_slack()
             directory = SlackPeople.build(settings, DeclaredPeople(settings.policy, settings.members))
             self.engine = build_engine(settings, self.database, directory)
             self.room = Room(settings, self.engine.intake, self.database, directory, self.engine.board)
@@ -209,27 +214,30 @@ class Bot:
             self.engine = build_engine(settings, self.database)
         self.engine.catalog.check_configs()
         self.health: Health | None = None
+        self._running = ExitStack()
         self._stop = threading.Event()
 
     def start(self) -> None:
-        """Start everything; returns when the bot is ready."""
+        """Start everything; returns when the bot is ready. Where a part cannot start, those before it are stopped."""
         from bot.health import Health
 
-        self.engine.start()
-        self.sealer.start()
-        if self.room is not None:
-            self.room.start()
-        self.health = Health(self.settings.environment.http, self.database, self.room, self.engine.timers, self.sealer)
-        self.health.start()
+        with ExitStack() as started:
+            bind = self.settings.environment.http
+            self.health = Health(bind, self.database, self.room, self.engine.timers, self.sealer)
+            started.callback(self.health.stop)
+            self.engine.start()
+            started.callback(self.engine.stop)
+            self.sealer.start()
+            started.callback(self.sealer.stop)
+            if self.room is not None:
+                self.room.start()
+                started.callback(self.room.stop)
+            self.health.start()
+            self._running = started.pop_all()
 
     def stop(self) -> None:
-        """Stop in good order, within some ten seconds."""
-        if self.room is not None:
-            self.room.stop()
-        self.sealer.stop()
-        self.engine.stop()
-        if self.health is not None:
-            self.health.stop()
+        """Stop in good order, within some ten seconds: hear nothing new, seal the audit, hand over, fall silent."""
+        self._running.close()
 
     def serve(self) -> int:
         """Start, run until SIGTERM or SIGINT (or until fenced), stop. Returns the exit code."""

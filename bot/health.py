@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 from waitress.server import MultiSocketServer, create_server
 
 from bot import __version__
-from bot.core.errors import KeyturnError
+from bot.core.errors import KeyturnError, Permanent
 from bot.store.database import Database
 
 if TYPE_CHECKING:
@@ -78,22 +78,14 @@ class Health:
         registry.register(Figures(database, room, sealer))
         self._metrics = make_wsgi_app(registry)
         self._slack = room.wsgi() if room is not None else None
-        self._server = create_server(
-            self,
-            host=bind.host,
-            port=bind.port,
-            threads=THREADS,
-            max_request_body_size=LARGEST_BODY,
-            ident="keyturn",
-            clear_untrusted_proxy_headers=True,
-        )
+        self._server = _listen(self, bind)
         self._thread = threading.Thread(target=self._server.run, name="health", daemon=True)
 
     @property
     def port(self) -> int:
         """The port that is listened on."""
-        server: Any = self._server
-        return int(server.effective_listen[0][1] if isinstance(server, MultiSocketServer) else server.effective_port)
+        several = isinstance(self._server, MultiSocketServer)
+        return int(self._server.effective_listen[0][1] if several else self._server.effective_port)
 
     def start(self) -> None:
         """Begin to serve."""
@@ -137,6 +129,25 @@ class Health:
         if self._room is not None and not self._room.connected():
             found.append("no connection to Slack")
         return found
+
+
+def _listen(application: Health, bind: Bind) -> Any:
+    """The server on its address; raises `Permanent` when that cannot be listened on."""
+    try:
+        return create_server(
+            application,
+            host=bind.host,
+            port=bind.port,
+            threads=THREADS,
+            max_request_body_size=LARGEST_BODY,
+            ident="keyturn",
+            clear_untrusted_proxy_headers=True,
+        )
+    except (OSError, ValueError) as error:  # waitress raises ValueError for a host that it cannot resolve
+        why = error.strerror if isinstance(error, OSError) else "there is no such host"
+        raise Permanent(
+            f"{bind.host}:{bind.port} cannot be listened on ({why}).", "Choose another address in KEYTURN_HTTP."
+        ) from None
 
 
 def _say(start_response: StartResponse, status: str, body: dict[str, Any]) -> list[bytes]:
