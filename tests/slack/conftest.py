@@ -69,14 +69,9 @@ class House:
     bot: Bot
 
     def begin(self) -> None:
-        """Start the bot; over Socket Mode without its health page, which no test here looks at."""
-        assert self.bot.room is not None
-        if self.bot.room.wsgi() is not None:
-            self.bot.start()
-            return
-        self.bot.engine.start()
-        self.bot.room.start()
-        if self.workspace.faults.outage is None:
+        """Start the bot."""
+        self.bot.start()
+        if self.room.wsgi() is None and self.workspace.faults.outage is None:
             self.workspace.wait_connected()
 
     def restart(self) -> None:
