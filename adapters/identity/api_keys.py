@@ -79,8 +79,14 @@ class CreateApiKey(Operation):
         return _outputs(key_id, place)
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        # The stored value goes first: without its key it could not be found again. The current one is never erased.
         for key in self._marked(p, run):
+            place = run.secrets.find(_place(p.to), _marker(run, key.id))
+            if place is not None:
+                run.secrets.discard(place)
             self.client.delete_api_key(run, p.service, key.id)
+        if outputs.get("secret"):
+            run.secrets.discard(SecretReference.parse(str(outputs["secret"])))
 
     def _marked(self, p: Params, run: Run) -> list[ApiKey]:
         return [key for key in self.client.api_keys(run, p.service) if key.marker == run.token]

@@ -45,6 +45,10 @@ class Store:
         """Add a version that nobody reads yet."""
         return self._client.put(path, value, marker, label)
 
+    def discard(self, path: str, version: str) -> None:
+        """Erase a version that nobody reads; quiet when it is gone."""
+        self._client.remove(path, version)
+
 
 class Point(Operation):
     """Move the clients of a secret to one of its versions, all at once."""

@@ -74,6 +74,10 @@ class Secrets(Protocol):
         """
         ...
 
+    def discard(self, reference: SecretReference) -> None:
+        """Erase a version that nobody reads; quiet when it is gone. Raises `Permanent` for the current one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -231,6 +235,8 @@ class Store(Protocol):
     def find(self, path: str, marker: str) -> str | None: ...
 
     def put(self, path: str, value: Secret, *, marker: str, label: str) -> str: ...
+
+    def discard(self, path: str, version: str) -> None: ...
 
 
 class Client(Protocol):

@@ -69,7 +69,7 @@ def began(rotation: Rotation, event: Began, now: datetime) -> Decision:
         rotation = replace(rotation, state=State.RUNNING, outcome="")
         entries = (note(rotation, Event.STARTED, BOT, plan=rotation.plan.digest),)
     name = Event.UNDO_INTENT if run.undoing else Event.STEP_INTENT
-    if planned.changes or not again:
+    if run.undoing or not again or (planned.changes and not run.progress):  # a look at what was done is no effect
         entries += (
             note(rotation, name, BOT, step=planned.id, does=planned.title, attempt=run.attempt, worker=event.worker),
         )

@@ -219,8 +219,8 @@ def _wait_of(planned: PlannedStep, scope: Mapping[str, Any], plan: Plan) -> tupl
         return span, _told(span, step.wait, plan)
     if isinstance(step, QuietStep):
         quiet, least = evaluate_span(step.for_, scope), evaluate_span(step.at_least, scope)
-        span = max(quiet, least)
-        return span, _told(span, step.for_, plan) + (f", watched at least {step.at_least}" if least else "")
+        told = "quiet for " + _told(quiet, step.for_, plan)
+        return max(quiet, least), told + (f", watched at least {_told(least, step.at_least, plan)}" if least else "")
     if isinstance(step, DoStep) and step.watch:
         span = evaluate_span(step.watch.for_, scope)
         return span, f"watched {duration.show(span)}"

@@ -43,6 +43,12 @@ class SecretDoor:
         version = self._store(reference.store).put(reference.path, value, marker=marker, label=label)
         return reference.at(version)
 
+    def discard(self, reference: SecretReference) -> None:
+        """Erase a version that nobody reads."""
+        if not reference.version:
+            raise Permanent(f"{reference} names no version", "only a named version can be erased")
+        self._store(reference.store).discard(reference.path, reference.version)
+
 
 def _read_file(path: Path) -> Secret:
     try:

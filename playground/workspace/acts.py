@@ -376,11 +376,13 @@ def _settled(kind: Kind, payload: Json, user: str, label: str, error: str) -> De
 
 def _flatten(view: View, values: Mapping[str, Any]) -> dict[tuple[str, str], Any]:
     """Values by (block_id, action_id), from either way of naming them."""
-    blocks = {block["block_id"] for block in view.blocks}
+    blocks: dict[str, set[str]] = {block["block_id"]: set() for block in view.blocks}
+    for element in view.elements:
+        blocks[element["block_id"]].add(element["action_id"])
     by_action = {element["action_id"]: element["block_id"] for element in view.elements}
     flat: dict[tuple[str, str], Any] = {}
     for name, value in values.items():
-        if name in blocks and isinstance(value, Mapping) and "value" not in value:
+        if name in blocks and isinstance(value, Mapping) and value and set(value) <= blocks[name]:
             flat |= {(name, action): one for action, one in value.items()}
         elif name in by_action:
             flat[(by_action[name], name)] = value

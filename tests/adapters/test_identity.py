@@ -179,6 +179,9 @@ class ForgetfulStore:
     def put(self, reference: SecretReference, value: Secret, *, marker: str, label: str = "") -> SecretReference:
         return reference.at("v9")
 
+    def discard(self, reference: SecretReference) -> None:
+        self._inner.discard(reference)
+
 
 def test_a_store_that_keeps_something_else_is_noticed(bench: Bench) -> None:
     before = bench.estate.identity.api_keys.all()

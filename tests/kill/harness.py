@@ -51,7 +51,12 @@ class Harness:
         JumpClock.jumped = 0.0
         self.folder = folder
         self.estate = Estate.start(
-            clock=JumpClock(1.0), gateways=2, clients=3, applications=("billing", "reports"), calls_per_second=0.001, directory=folder / "estate"
+            clock=JumpClock(1.0),
+            gateways=2,
+            clients=3,
+            applications=("billing", "reports"),
+            calls_per_second=0.001,
+            directory=folder / "estate",
         )
         self.settings = text_of(settings_of(self.estate, watched="2h", clock={"rate": 1.0}))
         self._control = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
@@ -77,6 +82,7 @@ class Harness:
 
     def run(self, database_url: str, credential: str, *, die_at: int = 0, **more: Any) -> Verdict:
         """One experiment: live, dying at the boundary if one is given, then live again until it ends; judge."""
+        self._tidy()
         before = self._keys()
         failures = self._failures()
         crossings: list[str] = []
@@ -90,6 +96,14 @@ class Harness:
         if self._failures() != failures:
             verdict.problems.append(f"{self._failures() - failures} logins failed")
         return verdict
+
+    def _tidy(self) -> None:
+        """A key that was rolled back stays published for its tokens; when those are gone, take it out."""
+        left = [key["kid"] for key in self.estate.identity.keys.all() if key["state"] == "previous"]
+        if left:
+            self._jump(time.time() + JumpClock.jumped + 7200)
+        for kid in left:
+            self.estate.identity.keys.disable(kid)
 
     def _live_on(self, database_url: str, credential: str, **more: Any) -> None:
         if self._live(database_url, credential, 0, **more) is None:
@@ -227,11 +241,16 @@ def _judge_signing(before: list[Any], after: list[Any], rolled_back: bool) -> li
         return sorted(str(key["kid"]) for key in keys if key["state"] in states)
 
     problems = []
-    living = kids(after, "next", "current", "previous")
+    living = ("next", "current", "previous")
     if len(kids(after, "current")) != 1:
         problems.append(f"current keys: {kids(after, 'current')}")
-    if len(living) != 1:
-        problems.append(f"living keys left: {living}")
+    # What was rolled back after it had signed stays published, so that its tokens go on working until they end.
+    left = sorted(
+        {*kids(before, *living), *kids(after, "previous")} - (set() if rolled_back else {*kids(before, "current")})
+    )
+    expected = left if rolled_back else sorted({*left, *kids(after, "current")})
+    if kids(after, *living) != expected or kids(after, "next") != kids(before, "next"):
+        problems.append(f"living keys went from {kids(before, *living)} to {kids(after, *living)}")
     if (kids(after, "current") == kids(before, "current")) is not rolled_back:
         problems.append(f"the key in use went from {kids(before, 'current')} to {kids(after, 'current')}")
     made = len(after) - len(before)

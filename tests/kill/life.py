@@ -6,18 +6,21 @@ import json
 import secrets
 import urllib.request
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import bot.engine.executor as executor_module
+from adapters._web import open_http
 from bot.app import Engine, build_engine, declared_rows
+from bot.catalog import Catalog
 from bot.contracts.delivery import Leg
 from bot.core.rotation import Stage
 from bot.engine.apply import apply
 from bot.engine.executor import Executor
 from bot.engine.intake import Heard
+from bot.engine.secrets import SecretDoor
 from bot.settings import Settings, read_environment, read_settings
 from bot.store.clock import Clock
 from bot.store.database import Database
@@ -53,8 +56,12 @@ def _settings(text: str, folder: str, database_url: str) -> Settings:
 
 
 def preload(text: str, folder: str, database_url: str) -> None:
-    """Do the slow, pure part before the fork."""
-    _settings(text, folder, database_url)
+    """Do the slow, pure part before the fork: settings, imports, the machine's certificate authorities."""
+    settings = _settings(text, folder, database_url)
+    catalog = Catalog(settings.declared.adapters, lambda: SecretDoor(catalog.store))
+    catalog.commands()
+    list(catalog.words())
+    open_http().close()
 
 
 def live(life: Life) -> None:
@@ -162,8 +169,3 @@ def _forget_how_to_look() -> None:
 
     Executor.run_for = with_new_token  # type: ignore[method-assign]  # the control is a broken engine
     executor_module._apply = without_looking
-
-
-def now() -> datetime:
-    """Real now, for the control server."""
-    return datetime.now(UTC)

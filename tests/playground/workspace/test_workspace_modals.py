@@ -196,3 +196,27 @@ def test_an_ephemeral_card_can_be_answered_but_not_read(ws: Workspace, client: W
         ws.click("carol", mine, "rotate:reject")
     WebhookClient(pressed.payload["response_url"]).send(delete_original=True)
     assert ws.ephemerals("bob") == []
+
+
+def test_a_field_may_be_called_value(ws: Workspace, bot: Bot) -> None:
+    """By block or by action: the names that the app chose decide, not the shape of what is entered."""
+    client = web_client(ws)
+    ws.type("alice", "ops", "/rotate")
+    ws.wait_for(lambda: ws.views("alice"))
+    fields = [("reason", "value"), ("boxes", "value")]
+    options = [{"text": {"type": "plain_text", "text": name}, "value": name} for name in ("one", "two")]
+    elements = [
+        {"type": "plain_text_input", "action_id": "value"},
+        {"type": "checkboxes", "action_id": "value", "options": options},
+    ]
+    blocks = [
+        {"type": "input", "block_id": block, "element": element, "label": {"type": "plain_text", "text": block}}
+        for (block, _), element in zip(fields, elements, strict=True)
+    ]
+    view = {"type": "modal", "title": {"type": "plain_text", "text": "T"}, "blocks": blocks}
+    view |= {"submit": {"type": "plain_text", "text": "Go"}, "callback_id": "any"}
+    client.views_update(view_id=ws.view("alice").id, view=view)
+    ws.fill("alice", {"reason": {"value": "weekly"}, "boxes": {"value": ["one"]}})
+    entered = ws.view("alice").entered
+    assert entered["reason"]["value"]["value"] == "weekly"
+    assert [option["value"] for option in entered["boxes"]["value"]["selected_options"]] == ["one"]
