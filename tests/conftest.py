@@ -93,11 +93,3 @@ def sqlite_database(sqlite_url: str, open_database: Opener) -> Database:
 def postgres_database(postgres_url: str, open_database: Opener) -> Database:
     """A migrated PostgreSQL database."""
     return open_database(postgres_url)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say loudly how many tests did not run because a server that others wrote is absent."""
-    skipped = [report for report in terminalreporter.stats.get("skipped", []) if "realparts" in report.keywords]
-    if skipped:
-        terminalreporter.section("REAL PARTS ABSENT", red=True, bold=True)
-        terminalreporter.line(f"{len(skipped)} tests need a server that is not installed here and did NOT run.")
