@@ -97,10 +97,11 @@ def play(port: int, folder: Path, rate: float) -> int:
     (folder / "playground").touch()
     with Estate.start(rate=rate, directory=folder / "estate") as estate:
         assert estate.clients is not None
-        manifest = Path(__file__).parent.parent / "manifest.yml"
+        places = (Path(__file__).with_name("manifest.yml"), Path(__file__).parents[1] / "manifest.yml")
+        manifest = next((place for place in places if place.exists()), None)  # in the wheel, in a checkout
         try:
             workspace = Workspace.start(
-                manifest=manifest if manifest.exists() else None,
+                manifest=manifest,
                 port=port,
                 strip_url=f"{estate.clients.address}/strip",
             )
