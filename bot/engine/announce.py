@@ -37,7 +37,8 @@ def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
         title = after.plan.steps[i].title
         if run.stage is Stage.HELD:
             safe = "The old credential still works." if after.overlap is Overlap.BLOCKED else "Nothing was removed."
-            return "held", f"{name} is held at {title}: {run.problem} {run.hint} {safe}".strip()
+            said = " ".join(_sentence(part) for part in (run.problem, run.hint, safe) if part)
+            return "held", f"{name} is held at {title}: {said}"
         if run.stage is Stage.ASKING:
             return "asking", f"{name} asks: {run.evidence}"
     if before is not None and before.state is not after.state:
@@ -50,3 +51,7 @@ def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
     if before is not None and before.overlap is not after.overlap and after.overlap is Overlap.RETIRED:
         return "retired", f"{name} is done: the old credential is retired and refused everywhere."
     return None
+
+
+def _sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."

@@ -1,0 +1,1 @@
+"""Whole stories: the real workspace simulator, the real bot, the real estate."""

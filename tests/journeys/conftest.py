@@ -1,0 +1,50 @@
+"""One stack for all stories: towns are opened on demand, with a copy of a migrated database, and closed at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground.estate import Estate
+from playground.workspace.workspace import Workspace
+from tests.journeys.town import BRISK, ROOT, Town
+
+TownOpener = Callable[..., Town]
+
+
+@pytest.fixture
+def open_town(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TownOpener]:
+    """Opens towns: `open_town(estate={…}, database_url=…, workspace={…}, change=…)`; with `begin=False` without a bot."""
+    with ExitStack() as opened:
+
+        def open_one(
+            *,
+            estate: dict[str, Any] | None = None,
+            workspace: dict[str, Any] | None = None,
+            database_url: str = "",
+            begin: bool = True,
+            **more: Any,
+        ) -> Town:
+            url = database_url or request.getfixturevalue("sqlite_url")
+            programs = opened.enter_context(Estate.start(**(dict(BRISK) if estate is None else estate)))
+            manifest = ROOT / "manifest.yml"
+            place = opened.enter_context(
+                Workspace.start(**{"manifest": manifest, "rate_factor": 0.0} | (workspace or {}))
+            )
+            town = Town(tmp_path, place, programs, url, **more)
+            opened.callback(town.close)
+            if begin:
+                town.begin()
+            return town
+
+        yield open_one
+
+
+@pytest.fixture
+def town(open_town: TownOpener) -> Town:
+    """A town in which a whole rotation takes some four seconds."""
+    return open_town()
