@@ -65,6 +65,7 @@ class Engine:
 
     def start(self, workers: int = WORKERS) -> None:
         """Recover what an earlier life left, then deliver and tick."""
+        self.timers.enlist()
         self.database.delivery.start(self.worker.run, workers)
         self.timers.recover()
         self.database.after_commit.append(self.timers.wake)

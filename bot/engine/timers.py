@@ -49,14 +49,18 @@ class Timers:
         """Something was committed that may be due earlier than what we sleep for."""
         self._woken.set()
 
+    def enlist(self) -> None:
+        """Say that we live, before anything is begun: what runs under a worker that nobody knows counts as lost."""
+        with self._database.begin() as tx:
+            tx.heartbeat(self._worker)
+
     def recover(self) -> None:
         """At start: everything that another life of this process left running is queued again.
 
         On SQLite the file lock proves that nobody else works; on PostgreSQL heartbeats tell.
         """
-        with self._database.begin() as tx:
-            tx.heartbeat(self._worker)
-            if self._database.dialect == "sqlite":
+        if self._database.dialect == "sqlite":
+            with self._database.begin() as tx:
                 tx.mark_others_dead(self._worker)
         self.reap()
 
