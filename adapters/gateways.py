@@ -209,7 +209,11 @@ class CachesFresh(Probe):
 
 
 class Refresh(Operation):
-    """Have a gateway fetch the key set now."""
+    """Have a gateway fetch the key set now, and once more on the way back.
+
+    A runbook that disables a key puts this before it: undone after the key was enabled again, it sees to it that every
+    gateway knows the key before anything signs with it.
+    """
 
     effect = Effect.CHANGES
     permissions = ("gateway: admin",)
@@ -231,7 +235,8 @@ class Refresh(Operation):
         return {"gateway": p.gateway}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
-        """Nothing: a fresh cache is no change to put back."""
+        if outputs:  # without them it never ran, and neither did what comes after it
+            self.client.refresh(run, p.gateway)
 
 
 class Restart(Operation):

@@ -19,6 +19,7 @@ from bot.engine.worker import of_json
 from bot.settings import read_environment, read_settings
 from bot.store.clock import Clock
 from bot.store.database import Database
+from bot.store.records import AuditRow
 from playground.estate import Estate
 from playground.installation import TEAM, settings_of, text_of
 
@@ -104,6 +105,11 @@ class World:
             rotation = reader.rotation(number)
         assert rotation is not None
         return rotation
+
+    def audit(self, number: int) -> list[AuditRow]:
+        """What the audit says about a rotation, oldest first."""
+        with self.database.read() as reader:
+            return [row for row in reader.audit_rows() if row.rotation == f"R-{number}"]
 
     def wait(self, number: int, ready: Callable[[Rotation], bool], timeout: float = 60.0) -> Rotation:
         """Wait until the rotation is as it should be; a held step fails at once, with what it says."""

@@ -68,7 +68,7 @@ def test_the_whole_checklist_stands_before_it(name: str) -> None:
 def test_the_signing_key_goes_in_the_order_that_causes_no_401() -> None:
     book = shipped("identity-es256").runbook
     assert ids(book.steps) == ["key-store", "publish", "served", "learn", "promote", "healthy"]
-    assert ids(book.retire) == ["outlive", "quiet", "disable", "dead"]
+    assert ids(book.retire) == ["outlive", "quiet", "fetch", "disable", "dead"]
     learn, quiet = book.steps[3], book.retire[1]
     assert isinstance(learn, WaitStep)
     assert learn.until is not None
