@@ -127,7 +127,12 @@ class Executor:
 
     def _watch(self, rotation: Rotation, planned: PlannedStep, step: DoStep, run: StepRun) -> Outcome:
         assert step.watch is not None
-        verdict = self._measure(rotation, planned, step.watch)
+        try:
+            verdict = self._measure(rotation, planned, step.watch)
+        except (Transient, Permanent) as error:  # what cannot be watched is not left changed
+            if isinstance(error, Transient) and run.failures + 1 < step.tries:
+                raise
+            return BackOut(f"{step.watch.check} could not be measured while watched: {_first_line(error)}")
         if not verdict.holds:
             return BackOut(f"{step.watch.check} failed while watched: {verdict.evidence}")
         now = self._now()
