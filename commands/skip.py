@@ -9,7 +9,7 @@ from __future__ import annotations
 from bot.contracts.command import Answer, Call, Need, Rotations
 from bot.core.errors import Refused
 
-usage = 'skip R-7 --reason "why it is safe"'
+usage = 'skip R-7 [step] --reason "why it is safe"'
 need = Need.SKIP
 flags = {"reason": "why it is safe to go on without the step"}
 reason = True
@@ -18,9 +18,9 @@ reason = True
 def run(call: Call, rotations: Rotations) -> Answer:
     """Skip, or ask a second person whether to."""
     why = call.flags.get("reason", "").strip()
-    if len(call.args) != 1 or not why:
+    if len(call.args) not in (1, 2) or not why:
         raise Refused(f"Say which rotation, and why skipping is safe: {usage}.", code="usage")
-    rotation = rotations.skip(call, call.args[0], why)
+    rotation = rotations.skip(call, call.args[0], why, "".join(call.args[1:]))
     if rotation.amendment is not None:
         step = rotation.plan.steps[rotation.amendment.step]
         text = f"Skipping {step.id} of {rotation.id} needs a second person, who can approve it on the card."

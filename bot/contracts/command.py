@@ -206,16 +206,16 @@ class Rotations(Protocol):
         """Vouch for a box of the checklist."""
         ...
 
-    def advance(self, call: Call, text: str, evidence: str = "") -> Rotation:
-        """Confirm a manual gate, or look again now."""
+    def advance(self, call: Call, text: str, evidence: str = "", step: str = "") -> Rotation:
+        """Confirm a manual gate, or look again now. Refused when `step` is given and no longer the current one."""
         ...
 
     def retry(self, call: Call, text: str, reason: str = "") -> Rotation:
         """Try a failed step again."""
         ...
 
-    def skip(self, call: Call, text: str, reason: str) -> Rotation:
-        """Skip the current step, or ask a second person whether to."""
+    def skip(self, call: Call, text: str, reason: str, step: str = "") -> Rotation:
+        """Skip the current step, or ask a second person whether to; `step` as for `advance`."""
         ...
 
     def cancel(self, call: Call, text: str, reason: str) -> Rotation:

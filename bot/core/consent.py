@@ -8,7 +8,19 @@ from datetime import datetime
 from bot.core.decision import BOT, Decision, Stale, note, past, queue, skip_now
 from bot.core.errors import Refused
 from bot.core.events import Entry, Event
-from bot.core.rotation import Amendment, Expired, Opened, PlanChanged, Rotation, State, StepRun, Ticked, Vote, Voted
+from bot.core.rotation import (
+    Amendment,
+    Box,
+    Expired,
+    Opened,
+    PlanChanged,
+    Rotation,
+    State,
+    StepRun,
+    Ticked,
+    Vote,
+    Voted,
+)
 
 
 def opened(event: Opened, now: datetime) -> Decision:
@@ -161,11 +173,19 @@ def plan_changed(rotation: Rotation, event: PlanChanged, now: datetime) -> Decis
         nonce=event.nonce,
         state=State.REQUESTED,
         steps=tuple(StepRun(attempt=run.attempt) for run in _fitted(rotation.steps, len(event.plan.steps))),
+        boxes=_kept(rotation.boxes, event.plan.before),
         votes=(),
         expires_at=now + event.plan.approve_within,
+        outcome=f"The plan changed ({', '.join(event.what)}), so it needs approval again."[:1000],
     )
     entry = note(rotation, Event.PLAN_CHANGED, BOT, was=old, plan=event.plan.digest, what=list(event.what))
     return Decision(rotation, (entry,))
+
+
+def _kept(boxes: tuple[Box, ...], wanted: tuple[str, ...]) -> tuple[Box, ...]:
+    """The boxes that the new plan wants; what was vouched for stays so."""
+    known = {box.name: box for box in boxes}
+    return tuple(known.get(name) or Box(name) for name in wanted)
 
 
 def _fitted(runs: tuple[StepRun, ...], length: int) -> tuple[StepRun, ...]:

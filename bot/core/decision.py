@@ -112,7 +112,7 @@ def settled(rotation: Rotation) -> Rotation:
 
 
 def lapse(rotation: Rotation, i: int) -> Rotation:
-    """A step that finishes by itself makes the request to skip it pointless."""
+    """A request to skip a step ends when the step does, or when it begins to be undone or done again."""
     if rotation.amendment is not None and rotation.amendment.step == i:
         return replace(rotation, amendment=None)
     return rotation
@@ -139,7 +139,10 @@ def skip_now(rotation: Rotation, i: int, by: str, reason: str, entries: tuple[En
     if run.stage in FINISHED or run.stage in (Stage.QUEUED, Stage.RUNNING):
         raise Refused(f"{planned.id} has moved on meanwhile; nothing was skipped.", code="late")
     entry = note(rotation, Event.STEP_SKIPPED, by, step=planned.id, reason=reason, undo=run.undoing)
+    rotation = lapse(rotation, i)
     skipped = replace(run, by=by, evidence=reason, ended_at=now, due_at=None, problem="", hint="")
+    if run.undoing and rotation.state is not State.ROLLING_BACK:
+        return _left_as_it_is(rotation, i, run, (*entries, entry))
     if run.undoing:
         skipped = replace(skipped, stage=Stage.UNDONE, undoing=False)
         rotation = replace(rotation, steps=put(rotation.steps, i, skipped))
@@ -147,6 +150,33 @@ def skip_now(rotation: Rotation, i: int, by: str, reason: str, entries: tuple[En
     skipped = replace(skipped, stage=Stage.SKIPPED)
     rotation = replace(rotation, steps=put(rotation.steps, i, skipped), outcome="")
     return go_on(rotation, (*entries, entry), now)
+
+
+def _left_as_it_is(rotation: Rotation, i: int, run: StepRun, entries: tuple[Entry, ...]) -> Decision:
+    """A watched change could not be undone, and people gave that up: only this step is held, nothing else moves."""
+    problem = str(run.progress.get("backed_out", "") or run.problem)
+    held = replace(
+        run,
+        stage=Stage.HELD,
+        undoing=False,
+        due_at=None,
+        began_at=None,
+        failures=0,
+        progress={},
+        problem=f"{problem}; undoing it was given up",
+        hint="Look what is there; then retry, which looks first and does what is missing, or roll back.",
+    )
+    rotation = replace(rotation, steps=put(rotation.steps, i, held))
+    return hold(rotation, i, entries)
+
+
+def hold(rotation: Rotation, i: int, entries: tuple[Entry, ...]) -> Decision:
+    """People have to decide about a held step: say so in the outcome and in the audit."""
+    run, planned = rotation.steps[i], rotation.plan.steps[i]
+    rotation = settled(replace(rotation, outcome=f"{planned.title}: {run.problem}"))
+    name = Event.OVERLAP_BLOCKED if rotation.overlap is Overlap.BLOCKED else Event.HELD
+    entry = note(rotation, name, BOT, step=planned.id, problem=run.problem, hint=run.hint)
+    return Decision(rotation, (*entries, entry))
 
 
 def put(runs: tuple[StepRun, ...], i: int, run: StepRun) -> tuple[StepRun, ...]:

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.core.decision import BOT, Decision, Stale, go_on, lapse, note, put, queue, settled, undo_next
+from bot.core.decision import BOT, Decision, Stale, go_on, hold, lapse, note, put, queue, settled, undo_next
 from bot.core.events import Entry, Event
 from bot.core.rotation import (
     Asking,
@@ -18,7 +18,6 @@ from bot.core.rotation import (
     Failed,
     Lost,
     NotYet,
-    Overlap,
     Rotation,
     Stage,
     State,
@@ -175,16 +174,7 @@ def _step_failed(rotation: Rotation, i: int, outcome: Failed, now: datetime) -> 
         run = replace(run, stage=Stage.WAITING, due_at=now + wait)
         return Decision(settled(replace(rotation, steps=put(rotation.steps, i, run))), (entry,))
     run = replace(run, stage=Stage.HELD, ambiguous=outcome.ambiguous)
-    return _hold(replace(rotation, steps=put(rotation.steps, i, run)), i, (entry,))
-
-
-def _hold(rotation: Rotation, i: int, entries: tuple[Entry, ...]) -> Decision:
-    run, planned = rotation.steps[i], rotation.plan.steps[i]
-    rotation = replace(rotation, outcome=f"{planned.title}: {run.problem}")
-    rotation = settled(rotation)
-    name = Event.OVERLAP_BLOCKED if rotation.overlap is Overlap.BLOCKED else Event.HELD
-    entry = note(rotation, name, BOT, step=planned.id, problem=run.problem, hint=run.hint)
-    return Decision(rotation, (*entries, entry))
+    return hold(replace(rotation, steps=put(rotation.steps, i, run)), i, (entry,))
 
 
 def _step_asks(rotation: Rotation, i: int, outcome: Asking) -> Decision:
@@ -200,20 +190,21 @@ def _back_out(rotation: Rotation, i: int, outcome: BackOut) -> Decision:
     planned, run = rotation.plan.steps[i], rotation.steps[i]
     entry = note(rotation, Event.STEP_OUTCOME, BOT, step=planned.id, result="backing-out", problem=outcome.problem)
     run = replace(run, undoing=True, problem=outcome.problem, progress={"backed_out": outcome.problem}, failures=0)
-    return queue(replace(rotation, steps=put(rotation.steps, i, run)), i, (entry,))
+    return queue(lapse(replace(rotation, steps=put(rotation.steps, i, run)), i), i, (entry,))
 
 
 def _step_undone(rotation: Rotation, i: int, outcome: Done, now: datetime) -> Decision:
     planned, run = rotation.plan.steps[i], rotation.steps[i]
     entry = note(rotation, Event.UNDO_OUTCOME, BOT, step=planned.id, result="undone", evidence=outcome.evidence)
     run = replace(run, undoing=False, failures=0, ended_at=now, evidence=outcome.evidence)
+    rotation = lapse(rotation, i)
     if rotation.state is State.ROLLING_BACK:
         run = replace(run, stage=Stage.UNDONE)
         return undo_next(replace(rotation, steps=put(rotation.steps, i, run)), (entry,), now)
     problem = str(run.progress.get("backed_out", "the change was undone"))
     run = replace(run, stage=Stage.HELD, problem=problem, hint="It was undone; nothing is broken.", progress={})
     run = replace(run, touched=False, outputs={}, began_at=None, ended_at=None)
-    return _hold(replace(rotation, steps=put(rotation.steps, i, run)), i, (entry,))
+    return hold(replace(rotation, steps=put(rotation.steps, i, run)), i, (entry,))
 
 
 def _ended_while_rolling_back(rotation: Rotation, i: int, outcome: Any, now: datetime) -> Decision:

@@ -308,6 +308,8 @@ class Advanced:
 
     person: str
     evidence: str = ""
+    step: str = ""
+    """The step that the person saw; empty for whichever is current."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,6 +327,8 @@ class Skipped:
     person: str
     reason: str
     nonce: str
+    step: str = ""
+    """The step that the person saw; empty for whichever is current."""
 
 
 @dataclass(frozen=True, slots=True)

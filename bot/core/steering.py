@@ -28,7 +28,7 @@ from bot.core.runbook import Skip
 
 
 def advanced(rotation: Rotation, event: Advanced, now: datetime) -> Decision:
-    i, run = current_step(rotation, "advance")
+    i, run = current_step(rotation, "advance", event.step)
     planned = rotation.plan.steps[i]
     if run.stage is Stage.ASKING:
         done = replace(run, stage=Stage.DONE, by=event.person, evidence=event.evidence, ended_at=now)
@@ -59,7 +59,7 @@ def retried(rotation: Rotation, event: Retried, now: datetime) -> Decision:
 
 
 def skipped(rotation: Rotation, event: Skipped, now: datetime) -> Decision:
-    i, run = current_step(rotation, "skip")
+    i, run = current_step(rotation, "skip", event.step)
     planned = rotation.plan.steps[i]
     if not event.reason.strip():
         raise Refused(f'Skipping needs a reason: skip {rotation.id} --reason "why it is safe".', code="reason-missing")
@@ -134,7 +134,8 @@ def rolled_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decisio
     return undo_next(replace(rotation, steps=parked), (entry,), now)
 
 
-def current_step(rotation: Rotation, word: str) -> tuple[int, StepRun]:
+def current_step(rotation: Rotation, word: str, seen: str = "") -> tuple[int, StepRun]:
+    """The step that a word is about; `seen` names the one that the person looked at, which may be over by now."""
     if rotation.state is State.REQUESTED:
         raise Refused(f"{rotation.id} still waits for approval; nobody can {word} it yet.", code="not-approved")
     if rotation.is_over:
@@ -142,4 +143,13 @@ def current_step(rotation: Rotation, word: str) -> tuple[int, StepRun]:
     i = rotation.current
     if i is None:
         raise Refused(f"{rotation.id} is being rolled back; wait for the step in flight.", code="late")
+    if seen and rotation.plan.index(seen) is None:
+        raise Refused(
+            f"{rotation.id} has no step {seen[:40]!r}; see its steps with: status {rotation.id}.", "unknown-step"
+        )
+    if seen and rotation.plan.steps[i].id != seen:
+        raise Refused(
+            f"{rotation.id} has moved on from {seen} to {rotation.plan.steps[i].id}; nothing was done.",
+            code="late",
+        )
     return i, rotation.steps[i]

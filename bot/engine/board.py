@@ -197,17 +197,17 @@ class Board:
 
     # --- steering -----------------------------------------------------------------------------------------------------
 
-    def advance(self, call: Call, text: str, evidence: str = "") -> Rotation:
+    def advance(self, call: Call, text: str, evidence: str = "", step: str = "") -> Rotation:
         """Confirm a manual gate, or look again now."""
-        return self._decide(call, self.find(call, text).number, Advanced(call.person.id, evidence))
+        return self._decide(call, self.find(call, text).number, Advanced(call.person.id, evidence, step))
 
     def retry(self, call: Call, text: str, reason: str = "") -> Rotation:
         """Try a failed step again."""
         return self._decide(call, self.find(call, text).number, Retried(call.person.id, reason))
 
-    def skip(self, call: Call, text: str, reason: str) -> Rotation:
+    def skip(self, call: Call, text: str, reason: str, step: str = "") -> Rotation:
         """Skip the current step, or ask a second person whether to."""
-        event = Skipped(call.person.id, reason, random.token_hex(8))
+        event = Skipped(call.person.id, reason, random.token_hex(8), step)
         return self._decide(call, self.find(call, text).number, event)
 
     def cancel(self, call: Call, text: str, reason: str) -> Rotation:

@@ -49,7 +49,7 @@ def bound_to(rotation: Rotation) -> Bound:
 
 
 def read_action(action_id: str) -> tuple[str, str]:
-    """The word of an action id, and its argument (a box, a branch) or an empty text. Raises `Refused`."""
+    """The word of an action id, and its argument (a box, a step, a branch) or an empty text. Raises `Refused`."""
     match = _ACTION.fullmatch(action_id)
     if match is None:
         raise Refused("This button is not one of keyturn's; use the rotation's own card.", code="bad-button")
@@ -106,7 +106,8 @@ def _steering(rotation: Rotation) -> list[Element]:
     current = rotation.current
     run = rotation.steps[current] if current is not None else None
     if run is not None and run.stage is Stage.ASKING:
-        made.append(_button(rotation, "advance", "Confirm", "Confirm the step of", style="primary"))
+        seen = rotation.plan.steps[current].id if current is not None else ""
+        made.append(_button(rotation, "advance", "Confirm", "Confirm the step of", style="primary", about=seen))
     if run is not None and (run.stage is Stage.HELD or (run.stage is Stage.WAITING and run.failures)):
         made.append(_button(rotation, "retry", "Try again", "Try the failed step again of", style="primary"))
     elif run is not None and run.stage is Stage.WAITING:
