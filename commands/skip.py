@@ -9,7 +9,7 @@ from __future__ import annotations
 from bot.contracts.command import Answer, Call, Need, Rotations
 from bot.core.errors import Refused
 
-usage = 'skip R-7 [step] --reason "why it is safe"'
+usage = 'skip R-7 --reason "why it is safe" [step]'
 need = Need.SKIP
 flags = {"reason": "why it is safe to go on without the step"}
 reason = True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def line(section: Section, step: DoStep | AskStep | CheckStep, effect: str = "re
     return PlannedStep(section, step, effect)
 
 
-def watched(**promote: object) -> Plan:
+def watched(**promote: Any) -> Plan:
     steps = (
         line(Section.STEPS, DoStep(id="publish", do="identity.publish_key"), "creates"),
         line(Section.STEPS, DoStep(id="promote", do="identity.promote_key", watch=WATCH, **promote), "changes"),
@@ -56,12 +57,12 @@ def begun(the_plan: Plan) -> Rotation:
     return decide(rotation, Voted("bob", True, "why", the_plan.digest, "nonce"), NOW).rotation
 
 
-def end(rotation: Rotation, outcome: object) -> Rotation:
+def end(rotation: Rotation, outcome: Any) -> Rotation:
     i = rotation.current
     assert i is not None
     attempt = rotation.steps[i].attempt
     rotation = decide(rotation, Began(i, attempt, "w1"), NOW).rotation
-    return decide(rotation, Ended(i, attempt, "w1", outcome), NOW).rotation  # type: ignore[arg-type]  # any outcome
+    return decide(rotation, Ended(i, attempt, "w1", outcome), NOW).rotation
 
 
 def look_again(rotation: Rotation) -> Rotation:
