@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets as random
 import signal
@@ -42,8 +43,10 @@ from bot.store.verify import behind
 
 if TYPE_CHECKING:
     from bot.health import Health
+    from bot.slack.people import SlackPeople
     from bot.slack.room import Room
 
+log = logging.getLogger(__name__)
 WORKERS = 16
 DRAIN_SECONDS = 10.0
 
@@ -203,16 +206,17 @@ class Bot:
         self.database = prepare(settings)
         self.sealer = make_sealer(settings.environment, self.database)
         self.room: Room | None = None
-        directory: Directory | None = None
-        if slack:
+        self.people: SlackPeople | None = None
+        if settings.environment.bot_token is not None:  # a bare worker too has to ask Slack who somebody is
             from bot.slack.people import SlackPeople
+
+            self.people = SlackPeople.build(settings, DeclaredPeople(settings.policy, settings.members))
+        self.engine = build_engine(settings, self.database, self.people)
+        if slack:
             from bot.slack.room import Room
 
-            directory = SlackPeople.build(settings, DeclaredPeople(settings.policy, settings.members))
-            self.engine = build_engine(settings, self.database, directory)
-            self.room = Room(settings, self.engine.intake, self.database, directory, self.engine.board)
-        else:
-            self.engine = build_engine(settings, self.database)
+            assert self.people is not None  # require_slack saw to it
+            self.room = Room(settings, self.engine.intake, self.database, self.people, self.engine.board)
         self.engine.catalog.check_configs()
         self.health: Health | None = None
         self._running = ExitStack()
@@ -222,6 +226,8 @@ class Bot:
         """Start everything; returns when the bot is ready. Where a part cannot start, those before it are stopped."""
         from bot.health import Health
 
+        if self.people is None:
+            log.warning("SLACK_BOT_TOKEN is not set: what people ask for in Slack is refused by this worker.")
         with ExitStack() as started:
             bind = self.settings.environment.http
             self.health = Health(bind, self.database, self.room, self.engine.timers, self.sealer)

@@ -59,11 +59,10 @@ class SlackPeople:
 
     @classmethod
     def build(cls, settings: Settings, declared: Directory) -> SlackPeople:
-        """From the settings; raises `Refused` where a token is missing."""
+        """From the settings, which have to hold the bot's token."""
         environment = settings.environment
-        environment.require_slack()
         token = environment.bot_token
-        assert token is not None  # require_slack saw to it
+        assert token is not None, "there is no Slack without its token"
         api = SlackApi(token.reveal_text(), environment.slack_api_url)
         identity = Identity(api, settings.declared.slack.team or "")
         return cls(api, settings.policy, identity, settings.groups_of_slack, declared)
@@ -76,6 +75,8 @@ class SlackPeople:
         if match is None:
             return self._policy.resolve_person(account, kind=PersonKind.UNKNOWN)
         try:
+            if self.identity.workspace is None:  # a worker without a room of its own, or Slack was away at the start
+                self.identity.learn()
             found = self.api.call("users.info", user=match[2])
         except KeyturnError:
             return self._policy.resolve_person(account, kind=PersonKind.UNKNOWN)

@@ -88,7 +88,9 @@ def test_only_what_failed_is_tried_again(world: World) -> None:
         rows = reader.history(rotation=f"R-{number}", event="step.targets", limit=50)
     told = [(row.detail["target"], row.detail["result"]) for row in reversed(rows)]
     assert told.count(("gateway-3", "failed")) == 1
-    assert sorted(target for target, result in told if result == "done") == sorted(g.name for g in world.estate.gateways)
+    assert sorted(target for target, result in told if result == "done") == sorted(
+        g.name for g in world.estate.gateways
+    )
 
 
 def test_a_target_that_refuses_holds_the_step_and_retry_goes_on_there(world: World) -> None:

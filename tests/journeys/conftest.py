@@ -18,7 +18,7 @@ TownOpener = Callable[..., Town]
 
 @pytest.fixture
 def open_town(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TownOpener]:
-    """Opens towns: `open_town(estate={…}, database_url=…, workspace={…}, change=…)`; with `begin=False` without a bot."""
+    """Opens towns: `open_town(estate={…}, database_url=…, workspace={…}, change=…)`; `begin=False` starts no bot."""
     with ExitStack() as opened:
 
         def open_one(

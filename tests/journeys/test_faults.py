@@ -131,7 +131,9 @@ def test_a_brownout_that_breaks_logins_is_undone_by_itself(open_town: TownOpener
         job.join()
     assert blocked.overlap is Overlap.BLOCKED
     assert town.estate.identity.keys.get(old)["state"] == "previous", "the old key was not enabled again"
-    events = [(row.event, row.detail.get("result")) for row in town.audit(number) if row.detail.get("step") == "disable"]
+    events = [
+        (row.event, row.detail.get("result")) for row in town.audit(number) if row.detail.get("step") == "disable"
+    ]
     assert ("step.outcome", "backing-out") in events
     assert ("undo.outcome", "undone") in events
     town.shows(number, "retiring the old one is held", "It was undone; nothing is broken")

@@ -265,7 +265,7 @@ class Town:
     def wait(self, number: int, ready: Callable[[Rotation], Any], timeout: float = 30.0) -> Rotation:
         """Wait until the rotation is as it should be."""
         return self.until(
-            lambda: (found if ready(found := self.rotation(number)) else None), lambda: self.tell(number), timeout
+            lambda: found if ready(found := self.rotation(number)) else None, lambda: self.tell(number), timeout
         )
 
     def cards(self, number: int, channel: str = "ops") -> list[Message]:

@@ -118,7 +118,9 @@ def test_before_slack_has_said_which_workspace_this_is_nobody_is_a_member(slack:
     api = SlackApi(slack.bot_token, slack.api_url)
     declared = DeclaredPeople(POLICY, {})
     people = SlackPeople(api, POLICY, Identity(api), {}, declared)
+    slack.faults.web("auth.test", status=500)
     assert people.person("slack:T0KEYTURN/U0BOB").kind is PersonKind.UNKNOWN
+    assert people.person("slack:T0KEYTURN/U0BOB").kind is PersonKind.MEMBER, "it does not ask again"
 
 
 def test_the_organisation_of_a_grid_counts_as_home(people: SlackPeople) -> None:
