@@ -102,7 +102,7 @@ class Intake:
 
     def _store(self, heard: Heard, typed: Typed) -> Receipt:
         subject = rotation_number(typed.args[0]) if typed.args else None
-        with self._database.begin() as tx:
+        with self._database.begin(quiet=True) as tx:
             bound = dict(heard.bound)
             if not bound and subject is not None and typed.word in ("approve", "reject"):
                 bound = dict(tx.binding(subject) or {})

@@ -7,7 +7,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from slack_bolt import Ack, App, BoltResponse
+from slack_bolt import Ack, App, BoltRequest, BoltResponse
+from slack_bolt.middleware import Middleware
 
 from bot.contracts.command import Call, Need, Rotations
 from bot.contracts.people import Directory
@@ -55,6 +56,17 @@ class NotStored(Exception):
     """The intent is not durable, so the delivery must not be acknowledged."""
 
 
+class _Guard(Middleware):
+    """A middleware that Bolt calls without looking up named arguments: every delivery passes it."""
+
+    def __init__(self, judge: Callable[[Body, Callable[[], BoltResponse]], BoltResponse]) -> None:
+        self._judge = judge
+
+    def process(self, *, req: BoltRequest, resp: BoltResponse, next: Callable[[], BoltResponse]) -> BoltResponse:
+        """Let it through, or answer."""
+        return self._judge(req.body, next)
+
+
 class Listeners:
     """The handlers of every surface; `attach` gives them to a Bolt app."""
 
@@ -84,7 +96,7 @@ class Listeners:
 
     def attach(self, app: App) -> None:
         """Register every listener and the error path."""
-        app.use(self._guard)
+        app.use(_Guard(self._guard))
         app.command("/rotate")(self._command)
         app.action(_OURS)(self._click)
         app.action(re.compile(".*"))(self._foreign_click)
@@ -101,7 +113,7 @@ class Listeners:
 
     # --- before every listener ----------------------------------------------------------------------------------------
 
-    def _guard(self, body: dict[str, Any], next: Callable[[], Any]) -> Any:
+    def _guard(self, body: Body, next: Callable[[], BoltResponse]) -> BoltResponse:
         """Only our workspace, only so fast; anything else is counted, acknowledged and dropped."""
         try:
             account = account_of(body)

@@ -19,7 +19,8 @@ from bot.core.secret import Secret
 from bot.slack.api import quiet_logger
 
 log = logging.getLogger(__name__)
-CONCURRENCY = 32
+CONCURRENCY = 8
+"""Listeners only write to the database; more threads than that would wait for each other."""
 PING_SECONDS = 3.0
 SILENT_SECONDS = 5 * PING_SECONDS
 """Without a pong for so long the connection is half open and is replaced."""
@@ -41,6 +42,7 @@ class SlackSocket:
             logger=quiet_logger(),
             web_client=client,
             ping_interval=PING_SECONDS,
+            receive_buffer_size=16384,
             concurrency=CONCURRENCY,
         )
         self._handler.client.on_message_listeners.append(self._on_message)

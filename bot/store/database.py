@@ -6,7 +6,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -48,7 +48,7 @@ class Database:
         self.path = path
         """The file of SQLite; None on PostgreSQL."""
         self.after_commit: list[Callable[[], None]] = []
-        """Called after each commit of this process, and when another one wrote to the SQLite file; must be quick."""
+        """Called after each commit that is not quiet, and when another process wrote to the SQLite file; be quick."""
         self.head: Head | None = None
         """The newest end of the audit that this process has written."""
         self.delivery: Delivery = self._make_delivery()
@@ -101,8 +101,11 @@ class Database:
         self.engine.dispose()
 
     @contextmanager
-    def begin(self) -> Iterator[Transaction]:
+    def begin(self, *, quiet: bool = False) -> Iterator[Transaction]:
         """A transaction: commits at the end with its audit rows chained last, or rolls back on any exception.
+
+        `quiet` is for what makes nothing due and changes no message, such as a stored intent: delivery gets its leg,
+        but the hooks of `after_commit` are not called, so that no other thread wakes up between commit and answer.
 
         SQLite: BEGIN IMMEDIATE, one writer of this process at a time, so do nothing slow inside. PostgreSQL: READ
         COMMITTED; a rotation is locked when it is loaded. Raises `Transient` or `Permanent` when the database cannot,
@@ -125,7 +128,7 @@ class Database:
                 raise explain(error, committing) from None
         if head is not None and (self.head is None or head.seq > self.head.seq):
             self.head = head
-        self._follow(transaction.afterwards)
+        self._follow(transaction.afterwards, () if quiet else self.after_commit)
 
     @contextmanager
     def read(self) -> Iterator[Reader]:
@@ -203,10 +206,10 @@ class Database:
 
     def notice_others(self) -> None:
         """Call the hooks of `after_commit`: another process wrote to the SQLite file."""
-        self._follow([])
+        self._follow((), self.after_commit)
 
-    def _follow(self, calls: list[Callable[[], None]]) -> None:
-        for call in (*calls, *self.after_commit):
+    def _follow(self, calls: Iterable[Callable[[], None]], hooks: Iterable[Callable[[], None]]) -> None:
+        for call in (*calls, *hooks):
             try:
                 call()
             except Exception:  # the commit stands; what follows it is repeated by scans and timers

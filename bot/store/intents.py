@@ -7,20 +7,19 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import bindparam, select, text, update
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 
 from bot.core.decide import Stale
 from bot.store.records import IntentRow
 from bot.store.session import Writing
-from bot.store.tables import INTENT, WORKER
+from bot.store.tables import INTENT, WORKER, json_bytes, micros, plain
 
 _is_open = text("intent.state IN ('new', 'running')")
-_insert = {
-    "sqlite": sqlite.insert(INTENT).on_conflict_do_nothing(index_elements=[INTENT.c.key]).returning(INTENT.c.number),
-    "postgresql": postgresql.insert(INTENT)
-    .on_conflict_do_nothing(index_elements=[INTENT.c.key])
-    .returning(INTENT.c.number),
-}
+_insert = postgresql.insert(INTENT).on_conflict_do_nothing(index_elements=[INTENT.c.key]).returning(INTENT.c.number)
+_INSERT_SQLITE = (
+    "INSERT INTO intent (key, word, person, channel, surface, subject, payload, state, worker, received_at) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, 'new', '', ?) ON CONFLICT (key) DO NOTHING"
+)
 _by_key = select(INTENT).where(INTENT.c.key == bindparam("key"))
 _subject = select(INTENT.c.subject, INTENT.c.state).where(INTENT.c.number == bindparam("of"))
 _earlier = (
@@ -79,13 +78,22 @@ class IntentWriter(Writing):
             "worker": "",
             "received_at": self.now,
         }
-        statement = _insert[self.connection.dialect.name]
-        number = self.connection.execute(statement, row).scalar_one_or_none()
+        number = self._insert_intent(row)
         if number is None:
             return IntentRow(*self.connection.execute(_by_key, {"key": key}).one()), False
         self.enqueue(number)
         fixed: dict[str, Any] = {"number": number, "began_at": None, "ended_at": None, "answer": None, "effect": None}
         return IntentRow(**row, **fixed), True
+
+    def _insert_intent(self, row: Mapping[str, Any]) -> int | None:
+        """The new number; None when the key is there. Straight on SQLite's driver: every click pays for it."""
+        if not self.is_sqlite:
+            found: int | None = self.connection.execute(_insert, row).scalar_one_or_none()
+            return found
+        raw: Any = self.connection.connection.driver_connection
+        texts = [plain(row[name]) for name in ("key", "word", "person", "channel", "surface", "subject")]
+        cursor = raw.execute(_INSERT_SQLITE, (*texts, json_bytes(row["payload"]).decode(), micros(row["received_at"])))
+        return cursor.lastrowid if cursor.rowcount else None
 
     def begin_intent(self, number: int, worker: str) -> IntentRow | None:
         """Take a new intent. None when it was taken already, or waits for an earlier one of its subject."""

@@ -43,6 +43,7 @@ _due_notices = (
     .order_by(NOTICE.c.urgent.desc(), NOTICE.c.due_at, NOTICE.c.id)
     .limit(bindparam("limit"))
 )
+_message = select(DRAWING).where(DRAWING.c.place == bindparam("at"), DRAWING.c.ts == bindparam("name"))
 _claim_drawing = update(DRAWING).where(DRAWING.c.id == bindparam("of")).values(claimed_until=bindparam("until"))
 _claim_notice = update(NOTICE).where(NOTICE.c.id == bindparam("of")).values(claimed_until=bindparam("until"))
 
@@ -57,7 +58,7 @@ class OutboxReader(Session):
 
     def drawing_at(self, place: str, ts: str) -> DrawingRow | None:
         """The drawing that is this message of this channel."""
-        row = self.connection.execute(select(DRAWING).where(DRAWING.c.place == place, DRAWING.c.ts == ts)).first()
+        row = self.connection.execute(_message, {"at": place, "name": ts}).first()
         return None if row is None else DrawingRow(*row)
 
 

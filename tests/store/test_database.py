@@ -163,6 +163,14 @@ def test_hooks_follow_each_commit_and_cannot_break_it(database: Database) -> Non
     assert calls == [1, 2]
 
 
+def test_a_quiet_commit_wakes_nobody_but_delivery(database: Database) -> None:
+    calls: list[str] = []
+    database.after_commit.append(lambda: calls.append("hook"))
+    with database.begin(quiet=True) as transaction:
+        transaction.after_commit(lambda: calls.append("leg"))
+    assert calls == ["leg"]
+
+
 @pytest.mark.realparts
 def test_a_server_that_is_away_is_worth_another_try(open_database: Opener, tmp_path: Path) -> None:
     database = open_database(f"postgresql://keyturn@/x?host={tmp_path}&port=1")
