@@ -1,4 +1,4 @@
-"""Whole rotations through the engine and the real estate, without Slack: forward, rolled back, held, refused."""
+"""Whole rotations through the engine and the real estate on PostgreSQL; `tests/journeys` tells them on SQLite."""
 
 from __future__ import annotations
 
@@ -11,16 +11,18 @@ from bot.core.rotation import Overlap, State
 from playground.estate import Estate
 from tests.world import World, describe, held, running
 
+pytestmark = pytest.mark.realparts
+
 
 @pytest.fixture
 def estate() -> Iterator[Estate]:
-    with Estate.start(rate=1440.0, clients=6) as running_estate:
+    with Estate.start(rate=1440.0, clients=6, jwks_max_age=300) as running_estate:
         yield running_estate
 
 
 @pytest.fixture
-def world(estate: Estate, tmp_path: Path) -> Iterator[World]:
-    with running(f"sqlite:///{tmp_path}/keyturn.db", estate, tmp_path, watched="2h") as started:
+def world(estate: Estate, postgres_url: str, tmp_path: Path) -> Iterator[World]:
+    with running(postgres_url, estate, tmp_path, watched="30m") as started:
         yield started
 
 
