@@ -129,6 +129,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     board = Board(database, planner, policy, people, trouble, library, catalog.commands)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
     legs = Legs(database, executor, board.replan, name)
+    worker = Worker(database, legs, catalog.commands, board, people, name)
     return Engine(
         settings=settings,
         database=database,
@@ -136,8 +137,8 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         executor=executor,
         board=board,
         intake=Intake(database, catalog.commands, board, people),
-        worker=Worker(database, legs, catalog.commands, board, people, name),
-        timers=Timers(database, name),
+        worker=worker,
+        timers=Timers(database, name, under_way=worker.under_way),
         name=name,
     )
 

@@ -269,8 +269,8 @@ class Board:
     @staticmethod
     def _mark(tx: Transaction, call: Call, rotation: Rotation) -> None:
         """The intent has had its effect: when it runs a second time it only answers."""
-        if call.intent:
-            tx.mark_intent(call.intent, rotation.number)
+        if call.intent and not tx.mark_intent(call.intent, rotation.number):
+            raise Refused(f"This was done already; see {rotation.id}.", code="late")
 
     def _named(self, reader: Reader, call: Call, name: str) -> CredentialRow:
         """The one credential of this name that the caller may see; others do not exist for them."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from bot.contracts.delivery import Leg
 from bot.core.decide import Decision, Stale, decide
-from bot.core.errors import KeyturnError
+from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.events import Entry, Event
-from bot.core.rotation import Began, Ended, Outcome, PlanChanged, Rotation, Stage, State
+from bot.core.rotation import Began, Ended, Failed, Outcome, PlanChanged, Rotation, Stage, State
 from bot.engine.announce import announce
 from bot.engine.executor import Executor
 from bot.engine.fanout import Targets
@@ -66,7 +66,7 @@ class Legs:
             while claim is not None:
                 rotation, i = claim
                 outcome = self._executor.execute(rotation, i)
-                claim = self._finish(rotation, i, outcome)
+                claim = self._settle(rotation, i, outcome)
         except Stale:
             return
         except KeyturnError as error:
@@ -80,7 +80,7 @@ class Legs:
             changed = self._replan(seen)
         with self._database.begin() as tx:
             rotation = tx.rotation(number)
-            if rotation is None:
+            if rotation is None or tx.is_dead(self._worker):
                 return None
             if changed is not None and seen is not None and rotation.version == seen.version:
                 announce(tx, rotation, tx.save(rotation, decide(rotation, changed, tx.now)))
@@ -88,6 +88,18 @@ class Legs:
             saved = tx.save(rotation, decide(rotation, Began(step, attempt, self._worker), tx.now))
             announce(tx, rotation, saved)
         return self._mine(saved, step)
+
+    def _settle(self, rotation: Rotation, i: int, outcome: Outcome) -> tuple[Rotation, int] | None:
+        """Save the outcome; one that can never be saved becomes a failure that people see."""
+        try:
+            return self._finish(rotation, i, outcome)
+        except (Stale, Transient, Ambiguous):
+            raise  # the timers find the step again
+        except Exception as error:  # noqa: BLE001 - such as outputs that are no JSON; their text may hold anything
+            told = type(error).__name__
+            log.error("an outcome could not be stored: %s", told, extra={"rotation": rotation.id})
+            hint = "Look what the step has done; its adapter gave what cannot be stored, or the database is full."
+            return self._finish(rotation, i, Failed(f"its outcome could not be stored ({told})", hint=hint))
 
     def _finish(self, rotation: Rotation, i: int, outcome: Outcome) -> tuple[Rotation, int] | None:
         attempt = rotation.steps[i].attempt
@@ -97,6 +109,8 @@ class Legs:
                 return None
             decision = decide(fresh, Ended(i, attempt, self._worker, outcome), tx.now)
             following = decision.dispatch
+            if following is not None and tx.is_dead(self._worker):
+                following = None  # others go on with it
             if following is not None and decision.rotation.state is not State.ROLLED_BACK:
                 decision = self._claim(decision, following, tx)
             saved = tx.save(fresh, decision)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
+from collections.abc import Callable
 from datetime import timedelta
 
 from bot.core.decide import Stale, decide
-from bot.core.errors import KeyturnError
+from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.rotation import Due, Expired, Happening, Lost
 from bot.engine.announce import announce, remind_overlap
+from bot.engine.under_way import UnderWay
 from bot.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -17,6 +20,7 @@ log = logging.getLogger(__name__)
 BATCH = 200
 SLOWEST_TICK = 1.0
 SHORTEST_NAP = 0.005
+MOST_TOLD = 3
 DEAD_AFTER = timedelta(seconds=30)
 QUEUED_TOO_LONG = timedelta(minutes=3)
 
@@ -24,12 +28,18 @@ QUEUED_TOO_LONG = timedelta(minutes=3)
 class Timers:
     """One thread. It sleeps until the next due time or until `wake` is called; a tick is a few indexed queries."""
 
-    def __init__(self, database: Database, worker: str, heartbeat_seconds: float = 5.0) -> None:
+    def __init__(
+        self, database: Database, worker: str, heartbeat_seconds: float = 5.0, under_way: UnderWay | None = None
+    ) -> None:
         self._database = database
         self._worker = worker
+        self._under_way = under_way
+        """What this process really works on; None where no worker runs beside the timers."""
         self._heartbeat = heartbeat_seconds
         self._woken = threading.Event()
         self._stopping = threading.Event()
+        self._stumbles = 0
+        """How many rotations this turn passed over; they stay due, so the next turn is not at once."""
         self._thread = threading.Thread(target=self._run, name="timers", daemon=True)
         self.fenced = threading.Event()
         """Set when this worker was declared dead: the process has to exit."""
@@ -72,24 +82,40 @@ class Timers:
             expired = reader.expired(now, BATCH)
             overdue = reader.overlaps_due(now, BATCH)
         moved = sum(self._apply(number, Due(step, attempt)) for number, step, attempt in due)
+        moved += sum(self._apply(number, Expired()) for number in expired)
         for number in overdue:
-            self._remind(number)
-        return moved + sum(self._apply(number, Expired()) for number in expired)
+            self._alone(number, self._remind)
+        return moved
 
     def _remind(self, number: int) -> None:
         """An overlap is past its deadline: say so once; the card goes on saying it."""
         with self._database.begin() as tx:
-            rotation = tx.rotation(number)
             tx.remind_overlap(number, None)
+            rotation = tx.rotation(number)
             if rotation is not None and not rotation.is_over:
                 remind_overlap(tx, rotation)
 
     def _apply(self, number: int, event: Happening) -> int:
-        try:
+        def apply(number: int) -> None:
             with self._database.begin() as tx:
                 rotation = tx.rotation(number)
                 announce(tx, rotation, tx.save(rotation, decide(rotation, event, tx.now)))
+
+        return self._alone(number, apply)
+
+    def _alone(self, number: int, act: Callable[[int], None]) -> int:
+        """Do it for one rotation, so that one which cannot be read or saved keeps no other waiting; 1 when it was."""
+        try:
+            act(number)
         except Stale:
+            return 0
+        except (Transient, Ambiguous):
+            raise  # the database itself: everything waits
+        except Exception as error:  # noqa: BLE001 - a row that this version cannot read, or a defect
+            self._stumbles += 1
+            if self._stumbles <= MOST_TOLD:
+                what = str(error) if isinstance(error, KeyturnError) else type(error).__name__
+                log.error("a due rotation was passed over: %s", what, extra={"rotation": f"R-{number}"})
             return 0
         return 1
 
@@ -103,30 +129,51 @@ class Timers:
             since = tx.now - QUEUED_TOO_LONG * self._database.clock.rate
             lost = tx.lost_steps(since)
             tx.lost_intents(since)
+            begun, asked = tx.running_steps(self._worker), tx.running_intents(self._worker)
+        here = self._under_way  # asked after the database, so that what has just begun is known here
+        lost += [found for found in begun if here is not None and not here.has_rotation(found[0])]
         for number, step, attempt in lost:
             self._apply(number, Lost(step, attempt))
+        for number in asked:
+            if here is not None and not here.has_intent(number):
+                self._release(number)
+
+    def _release(self, number: int) -> None:
+        """An intent that we began, and whose answer could not be saved."""
+        with self._database.begin() as tx:
+            tx.release_intent(number, self._worker)
 
     def _run(self) -> None:
-        beat_in = 0.0
+        beat_at = 0.0
         while not self._stopping.is_set():
+            self._stumbles = 0
             try:
-                if beat_in <= 0:
+                if time.monotonic() >= beat_at:
                     self.reap()
-                    beat_in = self._heartbeat
-                while self.tick() >= BATCH:
-                    pass
-                nap = self._nap()
+                    beat_at = time.monotonic() + self._heartbeat
+                nap = self._turn()
             except KeyturnError as error:
                 log.warning("a tick failed and will be repeated: %s", error)
                 nap = SLOWEST_TICK
-            self._woken.wait(nap)
+            except Exception as error:  # noqa: BLE001 - without this thread nothing that is due would ever go on
+                log.error("a tick met %s", type(error).__name__)
+                nap = SLOWEST_TICK
+            self._woken.wait(SLOWEST_TICK if self._stumbles else nap)
             self._woken.clear()
-            beat_in -= nap
 
-    def _nap(self) -> float:
-        """Real seconds until something is due, at most a tick."""
+    def _turn(self) -> float:
+        """Release a batch of what is due, and say for how long to sleep. Mostly nothing is, and one look tells."""
+        nap = self._until_due()
+        if nap > 0:
+            return nap
+        if self.tick() >= BATCH:
+            return 0.0  # the rest follows at once, but not before a heartbeat that is due
+        return max(SHORTEST_NAP, self._until_due())
+
+    def _until_due(self) -> float:
+        """Real seconds until something is due, at most a tick; zero or less when it is due."""
         with self._database.read() as reader:
             next_due, now = reader.next_due_at(), reader.now
         if next_due is None:
             return SLOWEST_TICK
-        return min(SLOWEST_TICK, max(SHORTEST_NAP, self._database.clock.real(next_due - now)))
+        return min(SLOWEST_TICK, self._database.clock.real(next_due - now))

@@ -10,11 +10,14 @@ from typing import Any
 from bot.contracts.command import Answer, Call, Rotations
 from bot.contracts.delivery import Leg
 from bot.contracts.people import Directory
-from bot.core.errors import Ambiguous, KeyturnError, Permanent, Refused
+from bot.core.decide import Stale
+from bot.core.errors import Ambiguous, KeyturnError, Permanent, Refused, Transient
 from bot.core.events import Entry, Event
 from bot.engine.intake import need_of
 from bot.engine.legs import Legs
+from bot.engine.under_way import UnderWay
 from bot.store.database import Database
+from bot.store.records import IntentRow
 
 log = logging.getLogger(__name__)
 
@@ -37,34 +40,48 @@ class Worker:
         self._rotations = rotations
         self._directory = directory
         self._name = name
+        self.under_way = UnderWay()
 
     def run(self, leg: Leg) -> None:
-        """Run one leg to its end."""
+        """Run one leg to its end. What cannot be saved is found again by the timers."""
         try:
-            if leg.step is None:
-                self._run_intent(leg.number)
-            else:
-                self._legs.run(leg)
+            with self.under_way.working(leg):
+                if leg.step is None:
+                    self._run_intent(leg.number)
+                else:
+                    self._legs.run(leg)
+        except Stale:
+            return
         except KeyturnError as error:
             log.warning("work was put off: %s", error)
 
     def _run_intent(self, number: int) -> None:
-        with self._database.begin() as tx:
+        with self._database.begin(quiet=True) as tx:
             row = tx.begin_intent(number, self._name)
         if row is None:
             return
         answer, refusal = self._answer(row)
+        try:
+            self._finish(row, answer, refusal)
+        except (Stale, Transient, Ambiguous):
+            raise  # the timers find the intent again
+        except Exception as error:  # noqa: BLE001 - an answer that is no data; its subject must not wait for ever
+            log.error("the answer of %s could not be stored: %s", row.word, type(error).__name__)
+            self._finish(row, self._defect(row), "defect")
+
+    def _finish(self, row: IntentRow, answer: Answer, refusal: str | None) -> None:
+        number = row.number
         with self._database.begin() as tx:
             if refusal is not None:
                 detail = {"intent": number, "word": row.word, "code": refusal, "because": answer.text}
                 tx.audit(Entry(Event.REFUSED, row.person, rotation=row.subject, detail=detail))
             payload = as_json(answer)
-            tx.finish_intent(number, payload)
+            tx.finish_intent(number, payload, self._name)
             if row.surface == "slack":
                 told = {**payload, "form": row.payload.get("form", ""), "word": row.word}
                 tx.add_notice(f"intent-{number}", row.person, row.channel, answer.text, told)
 
-    def _answer(self, row: Any) -> tuple[Answer, str | None]:
+    def _answer(self, row: IntentRow) -> tuple[Answer, str | None]:
         """What the word says, and the code of the refusal if it was one."""
         command = self._commands().get(row.word)
         if command is None:
@@ -92,14 +109,29 @@ class Worker:
         except Permanent as error:
             return Answer(f"{error}. {error.hint}".strip(), good=False), "permanent"
         except Ambiguous as error:
-            return Answer(f"{error}: {error.evidence}", good=False), "ambiguous"
+            done = self._done(row)
+            return (done, None) if done else (Answer(f"{error}: {error.evidence}", good=False), "ambiguous")
         except KeyturnError as error:
             return Answer(f"It did not work this time: {error}. Try again in a moment.", good=False), "transient"
         except Exception as error:  # noqa: BLE001 - the person must get an answer, and its text may hold anything
             log.error("the word %s raised %s", row.word, type(error).__name__)
-            return Answer(
-                "Something is wrong inside keyturn; its log has the place. Nothing was changed by this word."
-            ), "defect"
+            return self._defect(row), "defect"
+
+    def _done(self, row: IntentRow) -> Answer | None:
+        """What to say when the intent has had its effect after all; None when it has not."""
+        with self._database.read() as reader:
+            known = reader.intent(row.number)
+        if known is None or known.effect is None:
+            return None
+        return Answer(f"Done: see R-{known.effect}.", rotation=known.effect)
+
+    def _defect(self, row: IntentRow) -> Answer:
+        done = self._done(row)
+        after = f"What you asked for was done: see R-{done.rotation}." if done else "It changed no rotation."
+        rotation = done.rotation if done else None
+        return Answer(
+            f"Something is wrong inside keyturn; its log has the place. {after}", rotation=rotation, good=False
+        )
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

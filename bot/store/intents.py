@@ -108,9 +108,24 @@ class IntentWriter(Writing):
         row = self.connection.execute(_begin, {"of": number, "by": worker, "now": self.now}).one_or_none()
         return None if row is None else IntentRow(*row)
 
-    def mark_intent(self, number: int, rotation: int) -> None:
-        """The intent has changed this rotation, in this transaction: run again after a crash, it only answers."""
-        self.connection.execute(update(INTENT).where(INTENT.c.number == number).values(effect=rotation))
+    def mark_intent(self, number: int, rotation: int) -> bool:
+        """The intent has changed this rotation, in this transaction: run again after a crash, it only answers.
+
+        False when it has had its effect before, under another worker: then take the transaction back.
+        """
+        unmarked = update(INTENT).where(INTENT.c.number == number, INTENT.c.effect.is_(None))
+        return bool(self.connection.execute(unmarked.values(effect=rotation)).rowcount)
+
+    def running_intents(self, worker: str) -> list[int]:
+        """Intents that this worker has begun and not finished."""
+        query = select(INTENT.c.number).where(_is_open, INTENT.c.state == "running", INTENT.c.worker == worker)
+        return list(self.connection.execute(query).scalars())
+
+    def release_intent(self, number: int, worker: str) -> None:
+        """Make an intent new again that this worker began and then lost, and deliver it."""
+        mine = update(INTENT).where(INTENT.c.number == number, INTENT.c.state == "running", INTENT.c.worker == worker)
+        if self.connection.execute(mine.values(state="new", worker="", began_at=None)).rowcount:
+            self.enqueue(number)
 
     def finish_intent(self, number: int, answer: Mapping[str, Any], worker: str | None = None) -> None:
         """Store the answer and let the subject's next intent go.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from sqlalchemy import delete, update
+from sqlalchemy import delete, select, update
 
 from bot.store.session import Writing, upsert
 from bot.store.tables import WORKER
@@ -26,6 +26,11 @@ class WorkerWriter(Writing):
         statement = upsert(WORKER, self.connection).on_conflict_do_nothing(index_elements=[WORKER.c.id])
         row = {"id": worker, "started_at": self.database_now, "seen_at": self.database_now}
         return self.connection.execute(statement.returning(WORKER.c.id), row).first() is not None
+
+    def is_dead(self, worker: str) -> bool:
+        """Whether others have declared this worker dead; then it begins nothing any more."""
+        query = select(WORKER.c.id).where(WORKER.c.id == worker, WORKER.c.dead_at.is_not(None))
+        return self.connection.execute(query).first() is not None
 
     def mark_dead(self, older_than: timedelta) -> list[str]:
         """Declare workers dead that were not seen for so long, and say which; each one is named to one caller only."""

@@ -36,7 +36,7 @@ from bot.core.rotation import (
 from bot.core.runbook import AskStep, CheckStep, DoStep, Section, Skip, Watch
 from tests.store.samples import NOW, plan
 
-WATCH = Watch(check="gateways.success_rate", **{"for": "10m"})
+WATCH = Watch.model_validate({"check": "gateways.success_rate", "for": "10m"})
 
 
 def line(section: Section, step: DoStep | AskStep | CheckStep, effect: str = "reads") -> PlannedStep:
