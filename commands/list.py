@@ -31,10 +31,18 @@ def run(call: Call, rotations: Rotations) -> Answer:
     more, found = len(found) > PER_PAGE, found[:PER_PAGE]
     data = [{"name": one.name, "environment": one.environment, "next_due": _iso(one.next_due)} for one in found]
     if not found:
-        return Answer("No credential here that you may see; keyturn.yml declares them.", data=data)
+        return Answer(_nothing(call, page), data=data)
     table = Table(("credential", "environment", "owner", "due", "last rotated", "now"), tuple(map(_row, found)))
     text = f"These are {len(found)} credentials, the next due first."
     return Answer(text + (f" More on: list --page {page + 1}." if more else ""), table=table, data=data)
+
+
+def _nothing(call: Call, page: int) -> str:
+    if page > 1:
+        return f"There is no page {page}; begin with: list."
+    if call.args:
+        return f"No credential that you may see has “{call.args[0]}” in its name; see all with: list."
+    return "There is no credential that you may see; keyturn.yml declares them."
 
 
 def _page(text: str) -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from bot.contracts.command import Answer, Call, Need, Rotations
 from bot.core.errors import Refused
 
-usage = "retry R-7"
+usage = 'retry R-7 [--reason "what was repaired"]'
 need = Need.RETRY
 flags = {"reason": "what was repaired meanwhile"}
 

@@ -54,7 +54,7 @@ class Boxes:
         if trouble:
             return Box("incidents", evidence=f"look at {', '.join(trouble)} of the last 7 days")
         return Box(
-            "incidents", evidence="no rotation of it failed in the last 7 days; other incidents are yours to judge"
+            "incidents", evidence="no rotation of it failed in the last 7 days; others are yours to judge"
         )
 
     def _rollback(self, plan: Plan) -> Box:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bot.core.errors import Refused
 from bot.core.plan import DESTROYS
 from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import Skip
 from bot.slack.blocks import Block, Element, actions, button
+from bot.slack.text import cut
 
 _ACTION = re.compile(r"rotate:([a-z][a-z-]{0,30})(?::([a-z][a-z0-9-]{0,40}))?")
 _VALUE = re.compile(r"(R-[1-9][0-9]{0,9}) (sha256:[0-9a-f]{64}) ([0-9A-Za-z_-]{1,64})")
@@ -73,11 +75,20 @@ def rows(rotation: Rotation) -> list[Block]:
     return made
 
 
-def _button(rotation: Rotation, word: str, label: str, spoken: str, *, style: str = "", about: str = "") -> Element:
+def _button(
+    rotation: Rotation,
+    word: str,
+    label: str,
+    spoken: str,
+    *,
+    style: str = "",
+    about: str = "",
+    confirm: Mapping[str, str] | None = None,
+) -> Element:
     action = f"rotate:{word}" + (f":{about}" if about else "")
     plan = rotation.plan
     full = f"{spoken} {rotation.id}, {plan.credential} in {plan.environment}"
-    return button(label, action, str(bound_to(rotation)), spoken=full, style=style)
+    return button(label, action, str(bound_to(rotation)), spoken=full, style=style, confirm=confirm)
 
 
 def _consent(rotation: Rotation) -> list[Element]:
@@ -143,6 +154,22 @@ def _branches(rotation: Rotation) -> list[Element]:
     if current is None or rotation.steps[current].stage is not Stage.HELD:
         return []
     return [
-        _button(rotation, "fix", str(branch["when"]), f"{branch['when']}:"[:40], about=str(branch["id"]))
+        _button(
+            rotation,
+            "fix",
+            str(branch["when"]),
+            f"{cut(str(branch['when']), 36)}:",
+            about=str(branch["id"]),
+            confirm=_warning(branch),
+        )
         for branch in rotation.plan.trouble[:MOST_BRANCHES]
     ]
+
+
+def _warning(branch: Mapping[str, Any]) -> Mapping[str, str] | None:
+    """A branch that acts asks first: its button names what was seen, which does not say what the click will do."""
+    if not branch.get("do"):
+        return None
+    over = " for each of its targets" if branch.get("each") else ""
+    said = f"{branch.get('advice') or ''} This runs {branch['do']}{over} now.".strip()
+    return {"title": cut(str(branch["when"]), 100), "text": said, "yes": "Do it", "no": "Not now"}

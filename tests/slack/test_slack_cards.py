@@ -176,6 +176,16 @@ def test_a_wait_shows_its_formula_its_source_and_a_local_time() -> None:
     assert "2 of 3 gateways know it" in shown
 
 
+def test_a_branch_that_acts_says_what_it_will_do_and_asks_first() -> None:
+    blocks = card(ALL["held"], SCENE).blocks
+    elements = [one for block in blocks if block["type"] == "actions" for one in block["elements"]]
+    branches = {
+        one["text"]["text"]: one.get("confirm") for one in elements if one["action_id"].startswith("rotate:fix")
+    }
+    assert branches["A gateway answers 401"] is None, "it only looks"
+    assert branches["No keys are available"]["text"]["text"] == "This runs identity.bootstrap_key now."
+
+
 def test_a_held_step_shows_the_problem_the_way_out_and_the_troubleshooting() -> None:
     message = card(ALL["held"], SCENE)
     shown = "\n".join(words_in(message.blocks))
