@@ -8,7 +8,7 @@ from typing import Any
 from bot.contracts.registry import Registry
 from bot.core.errors import Permanent, Refused
 from bot.core.events import Entry, Event
-from bot.core.rotation import FINISHED, Rotation
+from bot.core.rotation import FINISHED, Rotation, State
 from bot.core.template import evaluate
 from bot.engine.executor import Executor
 from bot.engine.fanout import Targets, slug
@@ -33,6 +33,9 @@ class Troubleshooter:
             raise Refused(f"{rotation.id} has no branch {branch[:40]!r}; there are: {names}.", code="unknown-branch")
         if found.get("do") and rotation.is_over:
             raise Refused(f"{rotation.id} is over; nothing is repaired from its card any more.", code="late")
+        if found.get("do") and rotation.state is State.REQUESTED:
+            early = f"{rotation.id} still waits for approval; nothing is repaired before that."
+            raise Refused(early, code="early")
         if not found.get("check") and not found.get("do"):
             return str(found["advice"])
         scope = scope_of(rotation)

@@ -166,4 +166,5 @@ def _people(settings: Settings, checkup: Checkup, token: Token) -> Iterator[Find
             else:
                 advice = "Correct people in keyturn.yml: only full members of the workspace count."
                 yield wrong("people", f"{declared.id} ({account}) {_UNFIT[kind]}", advice)
-    yield good("people", f"{found} accounts are members of the workspace")
+    if found:
+        yield good("people", f"{found} accounts are members of the workspace")
