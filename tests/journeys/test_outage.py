@@ -11,13 +11,12 @@ from tests.journeys.town import BRISK, Town
 pytestmark = [pytest.mark.journey, pytest.mark.timeout(120)]
 
 
-@pytest.mark.parametrize("how", ["503", "cut"])
-def test_a_rotation_ends_while_slack_is_down(open_town: TownOpener, how: str) -> None:
+def test_a_rotation_ends_while_slack_is_down(open_town: TownOpener) -> None:
     town = open_town(estate={**BRISK, "rate": 1440.0})
     number = town.start()
     town.approve(number)
     town.wait(number, lambda r: town.stage(number, "healthy") is Stage.WAITING)
-    town.workspace.faults.down(how)
+    town.workspace.faults.down("cut")
     town.wait(number, lambda r: r.overlap is Overlap.RETIRED, 60)
     stale = town.card(number)
     assert stale is not None

@@ -1,4 +1,4 @@
-"""No secret anywhere: marked values are planted, both rotations fail at every call before it works, all is searched."""
+"""No secret anywhere: marked values are planted, both rotations fail at every call first, and all is searched."""
 
 from __future__ import annotations
 
