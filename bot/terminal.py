@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import getpass
 import json
+import os
+import pwd
 import sys
 import time
 import uuid
@@ -33,7 +34,7 @@ def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
     database = open_database(settings)
     database.check_schema()
     engine = build_engine(settings, database)
-    heard = Heard(key=f"cli-{uuid.uuid4()}", account=f"os:{getpass.getuser()}", text=words, surface="cli")
+    heard = Heard(key=f"cli-{uuid.uuid4()}", account=f"os:{_me()}", text=words, surface="cli")
     try:
         receipt = engine.intake.hear(heard)
     except Refused as error:
@@ -48,6 +49,15 @@ def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
         )
         return show(Answer(text, good=False), as_json)
     return show(of_json(answer), as_json, code=None if answer["good"] else PROBLEMS, raw=answer_json(of_json(answer)))
+
+
+def _me() -> str:
+    """Who runs this, as the system knows it; variables such as USER say whatever somebody wants."""
+    uid = os.getuid()
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid-{uid}"
 
 
 def _await_answer(database: Database, number: int, wait: float) -> Mapping[str, Any] | None:
@@ -109,7 +119,7 @@ def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
     database = open_database(settings)
     database.check_schema()
     rows = declared_rows(settings)
-    actor = f"os:{getpass.getuser()}"
+    actor = f"os:{_me()}"
     changes = difference(database, rows)
     if as_json:
         print(json.dumps(asdict(changes)))

@@ -180,6 +180,8 @@ class Board:
         if not verdict.allowed:
             self._record_refusal(call, rotation, verdict.because, verdict.code)
             raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
+        if approve and rotation.amendment is None:
+            self._is_first_vote(call, rotation)
         event = Voted(
             person=call.person.id,
             approve=approve,
@@ -189,6 +191,12 @@ class Board:
             reason=reason,
         )
         return self._decide(call, rotation.number, event)
+
+    def _is_first_vote(self, call: Call, rotation: Rotation) -> None:
+        """Two accounts that the settings have bound to one person meanwhile are one vote."""
+        mine = any(self._policy.same_person(call.person, vote.person) for vote in rotation.votes)
+        if mine and rotation.state is State.REQUESTED:
+            raise Refused(f"Your approval of {rotation.id} is already counted.", code="double-vote")
 
     def tick(self, call: Call, text: str, box: str, evidence: str = "") -> Rotation:
         """Vouch for a box of the checklist."""
@@ -226,11 +234,25 @@ class Board:
                     f"first.",
                     code="already-open",
                 )
+            self._is_newest(rotation)
         return self._decide(call, rotation.number, RolledBack(call.person.id, reason))
+
+    def _is_newest(self, rotation: Rotation) -> None:
+        """What a later rotation builds upon cannot be taken away under it."""
+        plan = rotation.plan
+        with self._database.read() as reader:
+            promoted = reader.rotations(
+                credential=plan.credential, environment=plan.environment, states=(State.PROMOTED,), limit=1
+            )
+        if promoted and promoted[0].number > rotation.number:
+            raise Refused(
+                f"R-{promoted[0].number} has rotated {plan.credential} since; roll that one back first.",
+                code="superseded",
+            )
 
     def trouble(self, call: Call, text: str, branch: str) -> str:
         """Run a branch of the runbook's troubleshooting."""
-        return self._troubleshooter.run(self.find(call, text), branch, call.person.id)
+        return self._troubleshooter.run(self.find(call, text), branch, call.person.id, call.intent)
 
     # --- for the engine -----------------------------------------------------------------------------------------------
 
@@ -277,7 +299,8 @@ class Board:
         wanted, _, environment = name.partition("@")
         seen = [row for row in reader.credential(wanted, environment or None) if self._sees(call, row)]
         if not seen:
-            near = reader.similar_names(wanted)
+            similar = [row for name in reader.similar_names(wanted) for row in reader.credential(name)]
+            near = list(dict.fromkeys(row.name for row in similar if self._sees(call, row)))
             advice = f" Did you mean {' or '.join(near)}?" if near else " See what there is with: list."
             raise Refused(f"There is no credential {name[:80]!r}.{advice}", code="unknown-credential")
         if len(seen) > 1:

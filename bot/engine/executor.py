@@ -154,7 +154,7 @@ class Executor:
                 return Done({}, "undone")
         except TemplateError:
             return Done({}, "nothing to undo: its parameters were never complete")
-        outputs: Mapping[str, Any] = run.outputs.get("targets", {})
+        outputs = {**self._targets.known(rotation, i), **run.outputs.get("targets", {})}
 
         def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
             p = parameters(operation.Params, shared, step.with_, {**scope, "each": target})
@@ -235,7 +235,7 @@ class Executor:
         if found.quiet:
             return Done({}, found.evidence)
         if now >= began + self._span(step.within, rotation):
-            hint = "Find who still uses the old credential and move it; then retry. Nothing was removed."
+            hint = "Find who still uses the old credential and move it; then retry."
             return Failed(f"the old credential is still in use: {found.evidence}", hint=hint)
         at = min(max(found.earliest, now + SOON), now + max(SOON, self._span(step.every, rotation)))
         return NotYet(at=at, evidence=found.evidence)

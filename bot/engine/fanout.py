@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 from bot.core.errors import KeyturnError, Permanent, Transient
@@ -22,10 +23,14 @@ class Targets:
         """Targets that are finished, with their outputs."""
         raise NotImplementedError
 
+    def known(self, rotation: Rotation, i: int) -> Mapping[str, Mapping[str, Any]]:
+        """What each target gave so far, also where others of them failed."""
+        raise NotImplementedError
+
     def record(
         self, rotation: Rotation, i: int, target: str, *, good: bool, outputs: Mapping[str, Any], evidence: str
-    ) -> None:
-        """Save what became of one target, audited."""
+    ) -> bool:
+        """Save what became of one target, audited. False: the step is no longer ours, or is to be rolled back."""
         raise NotImplementedError
 
     @staticmethod
@@ -50,29 +55,39 @@ def fan_out(
     """Run `one` for every target that is not finished yet, at most `at_once` at a time.
 
     Returns `{"targets": {name: outputs}}`. When some failed: raises `Transient` if all failures may pass by themselves,
-    else `Permanent`; what succeeded stays recorded and is not repeated.
+    else `Permanent`; what succeeded stays recorded and is not repeated. When the step was taken over, or a
+    rollback asked for, no further target is touched.
     """
     run, step = rotation.steps[i], rotation.plan.steps[i].step
     assert step.each is not None
     names = Targets.of(step.each, scope)
     finished = dict(targets.done(rotation, i, run.undoing))
+    known = targets.known(rotation, i)  # a target that fails keeps what it gave before: its undo needs that
     problems: dict[str, KeyturnError] = {}
+    stopped = Event()
 
     def attempt(target: str) -> None:
+        if stopped.is_set():
+            return
         try:
             outputs, evidence = one(target, run.attempt > 1)
         except KeyturnError as error:
             problems[target] = error
-            targets.record(rotation, i, target, good=False, outputs={}, evidence=str(error)[:500])
+            told, outputs = str(error)[:500], known.get(target, {})
+            goes_on = targets.record(rotation, i, target, good=False, outputs=outputs, evidence=told)
         else:
             finished[target] = outputs
-            targets.record(rotation, i, target, good=True, outputs=outputs, evidence=evidence)
+            goes_on = targets.record(rotation, i, target, good=True, outputs=outputs, evidence=evidence)
+        if not goes_on:
+            stopped.set()
 
     todo = [name for name in names if name not in finished]
     if todo:
         with ThreadPoolExecutor(max_workers=min(step.at_once, len(todo)), thread_name_prefix="target") as pool:
             for future in [pool.submit(attempt, target) for target in todo]:
                 future.result()
+    if stopped.is_set() and set(names) - set(finished):
+        raise Transient(f"stopped after {len(finished)} of {len(names)} targets: the step does not go on here")
     if not problems:
         return {"targets": {name: dict(finished[name]) for name in names}}, f"{len(names)} of {len(names)} targets done"
     told = "; ".join(f"{name}: {error}" for name, error in list(problems.items())[:5])

@@ -52,9 +52,9 @@ def silence(
 ) -> Silence:
     """Every sensor must have seen nothing for `quiet_for`, and we must have watched `at_least` since `since`.
 
-    A sensor that never saw it is believed only from the moment on from which its counters are complete.
+    A sensor is believed only from the moment on from which its counters are complete, whatever it saw before.
     """
-    last = max((sighting.at or sighting.since for sighting in sightings.values()), default=now)
+    last = max((max(each.at or each.since, each.since) for each in sightings.values()), default=now)
     earliest = max(last + quiet_for, since + at_least)
     evidence = "; ".join(f"{name}: {_tell(sighting, now)}" for name, sighting in sightings.items())
     return Silence(bool(sightings) and now >= earliest, earliest, evidence)

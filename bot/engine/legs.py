@@ -36,10 +36,15 @@ class TargetRows(Targets):
             rows = reader.targets(rotation.number, i)
         return {name: row.outputs for name, row in rows.items() if row.stage == stage}
 
+    def known(self, rotation: Rotation, i: int) -> Mapping[str, Mapping[str, Any]]:
+        """What each target gave, whether or not the whole step was done."""
+        with self._database.read() as reader:
+            return {name: row.outputs for name, row in reader.targets(rotation.number, i).items()}
+
     def record(
         self, rotation: Rotation, i: int, target: str, *, good: bool, outputs: Mapping[str, Any], evidence: str
-    ) -> None:
-        """Save one target with its audit row."""
+    ) -> bool:
+        """Save one target with its audit row; whether the step is to go on with the others."""
         run, planned = rotation.steps[i], rotation.plan.steps[i]
         stage = ("undone" if run.undoing else "done") if good else "failed"
         detail = {"step": planned.id, "target": target, "result": stage, "evidence": evidence, "outputs": dict(outputs)}
@@ -47,6 +52,7 @@ class TargetRows(Targets):
         with self._database.begin() as tx:
             tx.put_target(rotation.number, i, target, run.attempt, stage, outputs, evidence)
             tx.audit(entry)
+            return tx.goes_on(rotation.number, i, run.attempt, run.worker)
 
 
 class Legs:

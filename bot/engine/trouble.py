@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from bot.contracts.registry import Registry
-from bot.core.errors import Permanent, Refused
+from bot.core.errors import KeyturnError, Permanent, Refused
 from bot.core.events import Entry, Event
 from bot.core.rotation import FINISHED, Rotation, State
-from bot.core.template import evaluate
 from bot.engine.executor import Executor
 from bot.engine.fanout import Targets, slug
 from bot.engine.judge import judge
@@ -25,8 +24,11 @@ class Troubleshooter:
         self._registry = registry
         self._executor = executor
 
-    def run(self, rotation: Rotation, branch: str, person: str) -> str:
-        """Run the branch; returns one sentence of what was found or done. Raises `Refused` for an unknown branch."""
+    def run(self, rotation: Rotation, branch: str, person: str, intent: int) -> str:
+        """Run the branch; returns one sentence of what was found or done. Raises `Refused` for an unknown branch.
+
+        The intent's number marks a repair: asked for again it is done again, run again after a crash it is not.
+        """
         found = next((entry for entry in rotation.plan.trouble if entry["id"] == branch), None)
         if found is None:
             names = ", ".join(entry["id"] for entry in rotation.plan.trouble) or "none"
@@ -44,16 +46,23 @@ class Troubleshooter:
         told = []
         for target in targets:
             self._audit(Event.TROUBLE_INTENT, rotation, person, {"branch": branch, "target": target})
-            said = self._one(rotation, found, target, scope)
+            try:
+                said = self._one(rotation, found, target, scope, intent)
+            except KeyturnError as error:
+                detail = {"branch": branch, "target": target, "said": f"failed: {str(error)[:300]}"}
+                self._audit(Event.TROUBLE_OUTCOME, rotation, person, detail)
+                raise
             self._audit(Event.TROUBLE_OUTCOME, rotation, person, {"branch": branch, "target": target, "said": said})
             told.append(f"{target}: {said}" if target else said)
         advice = f" {found['advice']}" if found.get("advice") else ""
         return "; ".join(told) + "." + advice
 
-    def _one(self, rotation: Rotation, found: Mapping[str, Any], target: str, scope: Mapping[str, Any]) -> str:
+    def _one(
+        self, rotation: Rotation, found: Mapping[str, Any], target: str, scope: Mapping[str, Any], intent: int
+    ) -> str:
         seen = {**scope, "each": target} if target else scope
         planned = rotation.plan.steps[self._step(rotation)]
-        run = self._executor.run_for(rotation, planned, f"-{found['id']}-{slug(target)}-{rotation.version}")
+        run = self._executor.run_for(rotation, planned, f"-{found['id']}-{slug(target)}-{intent}")
         if found.get("check"):
             probe = self._registry.probe(found["check"])
             verdict = judge(
@@ -65,7 +74,7 @@ class Troubleshooter:
             outputs = operation.ensure(parameters(operation.Params, rotation.plan.arguments, found["with"], seen), run)
         except Permanent as error:
             return f"not possible: {error}. {error.hint}"
-        shown = ", ".join(f"{name} {evaluate(value, {})}" for name, value in outputs.items())
+        shown = ", ".join(f"{name} {value}" for name, value in outputs.items())
         return f"done{': ' + shown if shown else ''}"
 
     @staticmethod

@@ -225,6 +225,17 @@ class Reader(InventoryReader, OutboxReader, Counting):
         query = _under_way.where(text("step.stage IN ('queued', 'running')"), STEP.c.worker == worker)
         return [(r[0], r[1], r[2]) for r in self.connection.execute(query)]
 
+    def goes_on(self, number: int, step: int, attempt: int, worker: str) -> bool:
+        """Whether this attempt of the step still runs under the worker, and nobody has asked to roll it back."""
+        query = (
+            select(STEP.c.undoing, ROTATION.c.state)
+            .join_from(STEP, ROTATION, ROTATION.c.number == STEP.c.rotation)
+            .where(STEP.c.rotation == number, STEP.c.position == step, STEP.c.stage == "running")
+            .where(STEP.c.attempt == attempt, STEP.c.worker == worker)
+        )
+        row = self.connection.execute(query).one_or_none()
+        return row is not None and (bool(row[0]) or row[1] != State.ROLLING_BACK.value)
+
     def queued_steps(self) -> list[Dispatched]:
         """Steps that have a leg under way which nobody has begun."""
         query = _under_way.where(text("step.stage IN ('queued', 'running')"), STEP.c.stage == "queued")

@@ -1,0 +1,174 @@
+"""A fan-out that is half done: it stops when it no longer goes on here, and its undo knows what each target gave."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bot.contracts.adapter import Absent, Effect, Model, Observed, Operation, Outputs, Run, Sighting
+from bot.core.decide import decide
+from bot.core.errors import Permanent
+from bot.core.plan import PlannedStep
+from bot.core.rotation import Began, Done, Ended, Failed, Opened, RolledBack, Rotation, State, Voted
+from bot.core.runbook import DoStep, Section
+from bot.engine.announce import _told
+from bot.engine.executor import Executor
+from bot.engine.judge import silence
+from bot.engine.legs import Legs, TargetRows
+from bot.store.database import Database
+from tests.engine.test_review_recovery import ME, Noted, load, noted
+from tests.store import samples
+
+__all__ = ["noted"]
+TARGETS = [f"gw-{i}" for i in range(20)]
+
+
+class Restart(Operation):
+    """Remembers what it did and what its undo was told."""
+
+    effect = Effect.CHANGES
+
+    class Params(Model):
+        name: str
+
+    def __init__(self, hook: Callable[[str], None] = lambda name: None) -> None:
+        super().__init__(None)
+        self.hook = hook
+        self.touched: list[str] = []
+        self.undone: dict[str, Outputs] = {}
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        return Absent()
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        self.touched.append(p.name)
+        self.hook(p.name)
+        return {"changed": False, "name": p.name}
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        if p.name not in self.undone:
+            self.undone[p.name] = outputs
+            if p.name == "gw-1":
+                raise Permanent("not now")
+        self.undone[p.name] = outputs
+
+
+class Words:
+    """A registry of one word."""
+
+    def __init__(self, operation: Operation) -> None:
+        self._operation = operation
+
+    def operation(self, word: str) -> Operation:
+        return self._operation
+
+
+def make(database: Database, operation: Operation) -> Legs:
+    registry: Any = Words(operation)
+    secrets: Any = None
+    executor = Executor(registry, secrets, database.now, lambda delay: delay, TargetRows(database))
+    return Legs(database, executor, lambda rotation: None, ME)
+
+
+def step(**more: Any) -> tuple[PlannedStep, ...]:
+    said = {"id": "restart", "do": "gateways.restart", "each": TARGETS, "with": {"name": "${{ each }}"}, **more}
+    line = DoStep.model_validate(said)
+    return (PlannedStep(Section.STEPS, line, "changes"),)
+
+
+def roll_back(database: Database, number: int) -> None:
+    with database.begin() as tx:
+        rotation = tx.rotation(number)
+        tx.save(rotation, decide(rotation, RolledBack("carol", "stop"), tx.now))
+
+
+def run_all(database: Database, legs: Legs, noted: Noted) -> None:
+    while noted.legs:
+        legs.run(noted.legs.pop(0))
+
+
+def test_a_rollback_stops_the_targets_that_were_not_begun(database: Database, noted: Noted) -> None:
+    started = request_fanout(database, at_once=1)
+
+    def ask(name: str) -> None:
+        if name == "gw-2":
+            roll_back(database, started.number)
+
+    operation = Restart(ask)
+    run_all(database, make(database, operation), noted)
+    assert operation.touched == TARGETS[:3]
+    assert load(database, started.number).state in (State.ROLLING_BACK, State.ROLLED_BACK)
+
+
+def test_the_undo_of_a_half_done_fan_out_is_told_what_was_given(database: Database, noted: Noted) -> None:
+    started = request_fanout(database, at_once=1, tries=1)
+
+    def fail(name: str) -> None:
+        if name == "gw-2":
+            raise Permanent("broken")
+
+    operation = Restart(fail)
+    legs = make(database, operation)
+    run_all(database, legs, noted)
+    roll_back(database, started.number)
+    run_all(database, legs, noted)
+    assert operation.undone["gw-0"] == {"changed": False, "name": "gw-0"}
+    assert operation.undone["gw-1"] == {"changed": False, "name": "gw-1"}
+    assert operation.undone["gw-2"] == {}
+    with database.read() as reader:
+        failed = reader.targets(started.number, 0)["gw-1"]
+    assert (failed.stage, dict(failed.outputs)) == ("failed", {"changed": False, "name": "gw-1"})
+
+
+def request_fanout(database: Database, **more: Any) -> Rotation:
+    with database.begin() as tx:
+        the_plan = replace(samples.plan(), steps=step(**more))
+        rotation = tx.save(None, samples.opened(tx.next_number(), the_plan, tx.now))
+    return samples.approve(database, rotation)
+
+
+def test_a_sensor_that_forgot_is_believed_only_from_when_it_began_to_count() -> None:
+    now = datetime(2026, 11, 21, tzinfo=UTC)
+    forgot = Sighting(since=now - timedelta(hours=1), evidence="restarted", at=now - timedelta(days=3))
+    day = timedelta(days=1)
+    found = silence({"s": forgot}, quiet_for=day, since=now - 9 * day, at_least=day, now=now)
+    assert not found.quiet
+    assert found.earliest == forgot.since + day
+
+
+def held_at(steps: tuple[PlannedStep, ...], rotation: Rotation) -> Rotation:
+    for _ in steps[:-1]:
+        i = rotation.current
+        assert i is not None
+        rotation = decide(rotation, Began(i, rotation.steps[i].attempt, "w"), rotation.created_at).rotation
+        ended = Ended(i, rotation.steps[i].attempt, "w", Done())
+        rotation = decide(rotation, ended, rotation.created_at).rotation
+    i = rotation.current
+    assert i is not None
+    rotation = decide(rotation, Began(i, rotation.steps[i].attempt, "w"), rotation.created_at).rotation
+    return decide(rotation, Ended(i, rotation.steps[i].attempt, "w", Failed("no")), rotation.created_at).rotation
+
+
+@pytest.mark.parametrize(
+    ("effects", "said"),
+    [
+        (("reads", "reads"), "The old credential still works"),
+        (("changes", "reads"), "Retiring the old credential has begun"),
+        (("changes", "destroys", "reads"), "There is no way back"),
+    ],
+)
+def test_a_held_retirement_says_whether_the_old_one_is_still_there(effects: tuple[str, ...], said: str) -> None:
+    steps = tuple(
+        PlannedStep(Section.RETIRE, DoStep(id=f"s{i}", do="identity.x"), effect) for i, effect in enumerate(effects)
+    )
+    the_plan = replace(samples.plan(), steps=(PlannedStep(Section.STEPS, DoStep(id="a", do="x.y"), "creates"), *steps))
+    rotation = decide(None, Opened(7, the_plan, "nonce", "C1", ()), samples.NOW).rotation
+    vote = Voted("bob", True, "why", the_plan.digest, "nonce")
+    rotation = held_at(the_plan.steps, decide(rotation, vote, samples.NOW).rotation)
+    told = _told(None, rotation)
+    assert told is not None
+    assert said in told[1]
