@@ -325,7 +325,7 @@ def test_a_misspelled_variable_is_told_and_those_of_a_cluster_are_left_alone() -
 def test_a_missing_token_is_one_sentence_with_the_way_out(given: dict[str, str], missing: str) -> None:
     with pytest.raises(Refused) as caught:
         read_environment(given).require_slack()
-    assert str(caught.value).startswith(f"{missing} is not set; run `keyturn init`")
+    assert str(caught.value).startswith(f"{missing} is not set; put it into keyturn.env (made by `keyturn init`")
     assert caught.value.code == "missing-token"
 
 

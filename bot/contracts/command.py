@@ -68,6 +68,8 @@ class Table:
 
     columns: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
+    newest_last: bool = False
+    """Where there is no room for all rows, the last ones are shown instead of the first."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,9 +53,7 @@ class Boxes:
         trouble = [f"R-{run.number} {run.state}" for run in ended if run.state not in CALM or run.overlap == "blocked"]
         if trouble:
             return Box("incidents", evidence=f"look at {', '.join(trouble)} of the last 7 days")
-        return Box(
-            "incidents", evidence="no rotation of it failed in the last 7 days; others are yours to judge"
-        )
+        return Box("incidents", evidence="no rotation of it failed in the last 7 days; others are yours to judge")
 
     def _rollback(self, plan: Plan) -> Box:
         limit = duration.show(plan.rollback_within)

@@ -170,7 +170,9 @@ def of_json(data: Mapping[str, Any]) -> Answer:
         good=data["good"],
         rotation=data["rotation"],
         data=data["data"],
-        table=Table(tuple(table["columns"]), tuple(tuple(row) for row in table["rows"])) if table else None,
+        table=Table(tuple(table["columns"]), tuple(tuple(row) for row in table["rows"]), table["newest_last"])
+        if table
+        else None,
         draft=Draft(
             plan=Plan.of_json(draft["plan"]),
             boxes=tuple(Box(**box) for box in draft["boxes"]),

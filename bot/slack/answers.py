@@ -28,13 +28,14 @@ def refusal(text: str) -> Message:
 
 def _table(table: Table) -> list[Block]:
     lines = []
-    for row in table.rows[:MOST_ROWS]:
+    for row in table.rows[-MOST_ROWS:] if table.newest_last else table.rows[:MOST_ROWS]:
         first, *rest = row
         cells = [escape(cell, 300) for cell in rest if cell]
         lines.append(" · ".join([f"*{escape(first, 120)}*", *cells]))
     made = [context("_" + " · ".join(escape(column, 60) for column in table.columns) + "_"), *sections(lines, 6)]
-    if len(table.rows) > MOST_ROWS:
-        made.append(
-            context(f"_{count(len(table.rows) - MOST_ROWS, 'more row')} on the command line of the bot's host._")
-        )
+    left = len(table.rows) - MOST_ROWS
+    if left > 0:
+        what = "earlier row" if table.newest_last else "more row"
+        told = context(f"_{count(left, what)} on the command line of the bot's host._")
+        made.insert(1 if table.newest_last else len(made), told)
     return made

@@ -154,7 +154,7 @@ def start(draft: Draft, channel: str, names: Names) -> View:
         page.add(checkboxes(BOXES_FIELD, "Tick what you vouch for with your name", options), rank=0)
         page.add(context("What you leave open can be ticked on the card; nothing starts before all are."), rank=1)
     page.add(divider(), _reason_input(plan.reason), rank=0)
-    page.add(context(f"Plan `{plan.digest}`"), rank=0)
+    page.add(context(f"Plan `{plan.digest}`. The digest on the card also covers the reason that you type."), rank=0)
     note = StartNote(plan.credential, plan.environment, plan.digest, channel, plan.reason)
     title = cut(f"Rotate {plan.credential}", 24)
     return _modal(title, page.fit(), submit="Ask for approval", callback=START, note=f"{note}")

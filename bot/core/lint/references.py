@@ -107,7 +107,7 @@ def _word(
     info = subject.vocabulary.describe(word)
     if info is None:
         near = subject.vocabulary.close(word)
-        hint = f"did you mean {near[0]}?" if near else "see the words with: keyturn doctor"
+        hint = f"did you mean {near[0]}?" if near else "docs/reference/adapters.md lists every word"
         yield subject.find("unknown-word", at, f"no adapter offers {word}", hint, step=step, error=True)
         return
     if info.kind != kind:
