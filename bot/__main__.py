@@ -67,9 +67,9 @@ def run(
 @app.command()
 def plan(credential: str, as_json: Json = False) -> None:
     """Show what a rotation of the credential would do. Touches nothing."""
-    from bot.terminal import say
+    from bot.terminal import plan as show_plan
 
-    _exit(say(_settings(), f"plan {credential}", as_json=as_json, wait=60.0))
+    _exit(show_plan(_settings(), credential, as_json=as_json))
 
 
 @app.command()

@@ -63,6 +63,7 @@ class Engine:
     intake: Intake
     worker: Worker
     timers: Timers
+    people: Directory
     name: str
     """This process's name, fresh at every start."""
 
@@ -139,6 +140,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         intake=Intake(database, catalog.commands, board, people),
         worker=worker,
         timers=Timers(database, name, under_way=worker.under_way),
+        people=people,
         name=name,
     )
 

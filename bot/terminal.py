@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bot.contracts.command import Answer
 from bot.core.errors import Refused
+from bot.core.policy import Person, PersonKind
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -34,6 +35,7 @@ def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
     database = open_database(settings)
     database.check_schema()
     engine = build_engine(settings, database)
+    _refuse_stranger(engine.people.person(f"os:{_me()}"))
     heard = Heard(key=f"cli-{uuid.uuid4()}", account=f"os:{_me()}", text=words, surface="cli")
     try:
         receipt = engine.intake.hear(heard)
@@ -49,6 +51,31 @@ def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
         )
         return show(Answer(text, good=False), as_json)
     return show(of_json(answer), as_json, code=None if answer["good"] else PROBLEMS, raw=answer_json(of_json(answer)))
+
+
+def plan(settings: Settings, credential: str, *, as_json: bool) -> int:
+    """Plan in this process: nothing is stored, and no worker is needed."""
+    from bot.app import build_engine, open_database
+    from bot.contracts.command import Call
+
+    database = open_database(settings)
+    database.check_schema()
+    engine = build_engine(settings, database)
+    person = engine.people.person(f"os:{_me()}")
+    _refuse_stranger(person)
+    word = engine.catalog.commands()["plan"]
+    call = Call("plan", word.need, person, (credential,), surface="cli")
+    try:
+        return show(word.run(call, engine.board), as_json)
+    except Refused as error:
+        return show(Answer(str(error), good=False), as_json, PROBLEMS)
+
+
+def _refuse_stranger(person: Person) -> None:
+    """Raises `Refused` for a host user whom the settings do not know: everything would be hidden from them."""
+    if person.kind is PersonKind.UNKNOWN:
+        me = _me()
+        raise Refused(f"The host user {me} is nobody in keyturn.yml; put `os: {me}` to a person there.", "unknown-user")
 
 
 def _me() -> str:

@@ -96,8 +96,9 @@ class Environment:
         for name in _NEEDED[self.transport]:
             if given[name] is None:
                 raise Refused(
-                    f"{name} is not set; put it into keyturn.env (made by `keyturn init`; it stands in your app's pages at "
-                    f"api.slack.com under {_TOKENS[name][1]}), load that with `set -a; . ./keyturn.env`, and start again.",
+                    f"{name} is not set; put it into keyturn.env (made by `keyturn init`; your app's pages at "
+                    f"api.slack.com show it under {_TOKENS[name][1]}), load that with `set -a; . ./keyturn.env`, "
+                    f"and start again.",
                     code="missing-token",
                 )
 
