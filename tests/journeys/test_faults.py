@@ -28,7 +28,8 @@ def finish(town: Town, number: int) -> Rotation:
 
 def holds(town: Town, number: int, step: str, timeout: float = 30.0) -> Rotation:
     """Wait until this step is held."""
-    return town.wait(number, lambda r: town.stage(number, step) is Stage.HELD, timeout)
+    town.wait(number, lambda _: town.stage(number, step) is Stage.HELD, timeout)
+    return town.rotation(number)
 
 
 def retry(town: Town, number: int) -> None:
