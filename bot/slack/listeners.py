@@ -201,10 +201,14 @@ class Listeners:
         ts, number = stamp(within(body, "container", "message_ts")), rotation_number(bound.rotation) or 0
         with self._database.read() as reader:
             drawing = reader.drawing_at(channel, ts) if channel and ts else None
-            own = drawing is not None and drawing.rotation == number
-            if drawing is None:  # posted a moment ago, or its answer was lost: we do not know its name yet
-                own = any(one.place == channel and not one.ts for one in reader.drawings(number) if one.form == "card")
-        if not own:
+            # Posted a moment ago, or Slack's answer was lost: without its name, nothing tells it from a look-alike.
+            nameless = any(one.place == channel and not one.ts for one in reader.drawings(number) if one.form == "card")
+        if drawing is None and nameless:
+            raise Refused(
+                f"The card of {bound.rotation} is being posted right now; click it once more in a moment.",
+                code="card-pending",
+            )
+        if drawing is None or drawing.rotation != number:
             raise Refused(
                 f"This is not the card that keyturn keeps for {bound.rotation}, so nothing was done; use its own card, "
                 f"or type: /rotate status {bound.rotation}.",

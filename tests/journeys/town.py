@@ -278,7 +278,10 @@ class Town:
         """The card, if it is there."""
         found = self.cards(number)
         assert len(found) <= 1, f"R-{number} has {len(found)} cards"
-        return found[0] if found else None
+        if not found:
+            return None
+        with self.database.read() as reader:  # before the bot knows its name, no click on it counts
+            return found[0] if reader.drawing_at(found[0].channel, found[0].ts) is not None else None
 
     def shows(self, number: int, *texts: str, timeout: float = 20.0) -> Message:
         """Wait until the card says all of this."""

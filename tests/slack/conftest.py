@@ -137,7 +137,14 @@ class House:
         self.workspace.type(user, "ops", f'/rotate start door-key --reason "{reason}"')
         self.modal(user, "Rotate door-key")
         self.workspace.submit(user, {"boxes": ["notified"]} if tick else {})
-        return self.wait(lambda: _newest(self.workspace.messages("ops"), before), "a card")
+        return self.wait(lambda: self._known(_newest(self.workspace.messages("ops"), before)), "a card")
+
+    def _known(self, card: Message | None) -> Message | None:
+        """The card once the bot knows its name: before that, no click on it counts."""
+        if card is None:
+            return None
+        with self.bot.database.read() as reader:
+            return card if reader.drawing_at(card.channel, card.ts) is not None else None
 
     def audit(self) -> list[tuple[str, str]]:
         """(event, actor) of the whole audit, oldest first."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from slack_sdk import WebClient
 
 from bot.slack import socket_mode
 from bot.slack.blocks import actions, button, section
@@ -181,6 +182,21 @@ def test_a_look_alike_button_is_refused(house: House) -> None:
     sent = house.room._messenger._drawer._api.call("chat.postMessage", channel="C0OPS", text="Coffee", blocks=fake)
     house.workspace.click("bob", str(sent["ts"]), "rotate:approve")
     house.told("bob", "not the card")
+    assert ("vote.counted", "bob") not in house.audit()
+
+
+def test_nothing_counts_while_the_card_has_no_name(house: House) -> None:
+    """Its post was answered by nothing: whatever looks like it now may be somebody else's."""
+    house.workspace.faults.web("chat.postMessage", times=1, hang=3.0)
+    house.workspace.type("alice", "ops", '/rotate start door-key --reason "weekly"')
+    house.modal("alice", "Rotate door-key")
+    house.workspace.submit("alice", {"boxes": ["notified"]})
+    house.wait(lambda: ("rotation.requested", "alice") in house.audit())
+    fake = [section("Coffee?"), actions(button("Coffee", "rotate:approve", str(bound(house)), spoken="Coffee"))]
+    client = WebClient(token=house.workspace.bot_token, base_url=house.workspace.api_url)
+    posted = client.chat_postMessage(channel="C0OPS", text="Coffee", blocks=fake)
+    house.workspace.click("bob", str(posted["ts"]), "rotate:approve")
+    house.told("bob", "card")
     assert ("vote.counted", "bob") not in house.audit()
 
 
