@@ -12,6 +12,7 @@ import threading
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -42,9 +43,12 @@ def _authorities() -> ssl.SSLContext:
 def open_http() -> httpx.Client:
     """A client that trusts the machine's certificate authorities, read once for all: that takes longer than a call.
 
-    It keeps no idle connections: one that died meanwhile would look like a lost answer.
+    It keeps no idle connections: one that died meanwhile would look like a lost answer. It keeps no cookies either: a
+    session made with a new credential must not let an old one in.
     """
-    return httpx.Client(trust_env=False, limits=httpx.Limits(max_keepalive_connections=0), verify=_authorities())
+    cookies = CookieJar(DefaultCookiePolicy(allowed_domains=[]))
+    limits = httpx.Limits(max_keepalive_connections=0)
+    return httpx.Client(trust_env=False, limits=limits, verify=_authorities(), cookies=cookies)
 
 
 S = TypeVar("S", bound=Shape)

