@@ -142,7 +142,8 @@ class Harness:
         database = Database.open(database_url)
         try:
             with database.read() as reader:
-                rotation = reader.rotation(1)
+                (known,) = reader.rotations(limit=2)
+                rotation = reader.rotation(known.number)
                 rows = list(reader.audit_rows())
         finally:
             database.close()
