@@ -20,7 +20,7 @@ CREDENTIALS = [
 ]
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
 SAMPLE = int(os.environ.get("KEYTURN_KILL_SAMPLE", "3" if os.environ.get("KEYTURN_REQUIRE_REAL_PARTS") else "8"))
-"""On PostgreSQL, where an experiment takes seconds: every third boundary in CI, every eighth elsewhere, all in a soak."""
+"""On PostgreSQL an experiment takes seconds: every third boundary in CI, every eighth elsewhere, all in a soak."""
 Fresh = Callable[[], str]
 
 
