@@ -11,7 +11,7 @@ RUN python3 -m venv "$TARGET" \
     && "$TARGET/bin/python" -m pip install -q --require-hashes --only-binary :all: -r requirements.lock \
     && python3 -m venv build-tools \
     && build-tools/bin/python -m pip install -q --require-hashes --only-binary :all: -r requirements-build.lock
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml manifest.yml README.md LICENSE ./
 COPY bot ./bot
 COPY commands ./commands
 COPY adapters ./adapters
