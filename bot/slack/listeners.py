@@ -201,19 +201,20 @@ class Listeners:
         ts, number = stamp(within(body, "container", "message_ts")), rotation_number(bound.rotation) or 0
         with self._database.read() as reader:
             drawing = reader.drawing_at(channel, ts) if channel and ts else None
+            if drawing is not None and drawing.rotation == number:
+                return
             # Posted a moment ago, or Slack's answer was lost: without its name, nothing tells it from a look-alike.
-            nameless = any(one.place == channel and not one.ts for one in reader.drawings(number) if one.form == "card")
-        if drawing is None and nameless:
+            cards = [one for one in reader.drawings(number) if one.form == "card" and one.place == channel]
+        if drawing is None and not all(one.ts for one in cards):
             raise Refused(
                 f"The card of {bound.rotation} is being posted right now; click it once more in a moment.",
                 code="card-pending",
             )
-        if drawing is None or drawing.rotation != number:
-            raise Refused(
-                f"This is not the card that keyturn keeps for {bound.rotation}, so nothing was done; use its own card, "
-                f"or type: /rotate status {bound.rotation}.",
-                code="foreign-card",
-            )
+        raise Refused(
+            f"This is not the card that keyturn keeps for {bound.rotation}, so nothing was done; use its own card, "
+            f"or type: /rotate status {bound.rotation}.",
+            code="foreign-card",
+        )
 
     def _foreign_click(self, ack: Ack, body: dict[str, Any]) -> None:
         ack()
