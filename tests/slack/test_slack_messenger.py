@@ -86,8 +86,8 @@ def test_an_archived_channel_sends_the_card_to_the_requester(house: House) -> No
         lambda: [one for one in house.workspace.direct_messages("alice") if "needs a person" in one.text],
         "a direct message",
     )
-    assert "rotate:advance" in found[0].buttons
-    house.workspace.click("alice", found[0], "rotate:advance")
+    assert "rotate:advance:first" in found[0].buttons
+    house.workspace.click("alice", found[0], "rotate:advance:first")
     house.wait(lambda: stage(house, 1) == "asking", "a button in the direct message works")
     with house.bot.database.read() as reader:
         notes = [one.note for one in reader.drawings(1)]
@@ -156,6 +156,8 @@ def test_edits_of_one_card_are_seconds_apart(house: House) -> None:
     approve(house)
     advance(house)
     house.shows("needs a person: Is the new one in use?")
+    advance(house)
+    house.shows("the old one is being retired")
     times = [call.at for call in house.workspace.calls_to("chat.update") if call.arguments.get("ts") == card.ts]
     assert len(times) >= 2
     assert all(later - earlier >= 2.4 for earlier, later in pairwise(times))
