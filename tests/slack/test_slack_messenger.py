@@ -87,6 +87,7 @@ def test_an_archived_channel_sends_the_card_to_the_requester(house: House) -> No
         "a direct message",
     )
     assert "rotate:advance:first" in found[0].buttons
+    house.wait(lambda: house._known(found[0]), "the bot to know its card")
     house.workspace.click("alice", found[0], "rotate:advance:first")
     house.wait(lambda: stage(house, 1) == "asking", "a button in the direct message works")
     with house.bot.database.read() as reader:
