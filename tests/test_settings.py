@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bot.core.errors import Invalid, Refused
@@ -211,6 +211,10 @@ def test_own_runbooks_replace_the_shipped_ones_and_are_checked(tmp_path: Path) -
     said = problems(text + "runbooks: mine\n", tmp_path)
     assert any("broken.yaml:2: 'step' is not known here (did you mean steps?)" in entry for entry in said)
     assert any("late.yml:1: runbooks end in .yaml" in entry for entry in said)
+    (folder / "broken.yaml").unlink()
+    (folder / "late.yml").rename(folder / ".hidden.yml")
+    assert "identity-es256" in read(text + "runbooks: mine\n", tmp_path).runbooks
+    assert any("'' is not a folder (name a folder)" in entry for entry in problems(text + 'runbooks: ""\n', tmp_path))
 
 
 def test_the_file_that_the_environment_names(tmp_path: Path) -> None:
@@ -358,6 +362,7 @@ _sections = st.sampled_from(
 
 @settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(_sections, _junk, max_size=4))
+@example({"runbooks": ""})
 def test_any_data_is_settings_or_invalid(data: dict[str, Any]) -> None:
     import json
 

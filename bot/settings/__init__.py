@@ -171,12 +171,12 @@ def _runbooks(document: Document, declared: Declared, folder: Path) -> tuple[dic
     folders = [Path(place) for place in shipped.__path__]
     for index, name in enumerate(declared.runbooks):
         place = folder / name
-        if place.is_dir():
+        if name.strip() and place.is_dir():
             folders.append(place)
         else:
             broken.append(str(document.problem(("runbooks", index), f"{name!r} is not a folder", "name a folder")))
     for place in folders:
-        for path in sorted(place.glob("*.y*ml")):
+        for path in sorted(place.glob("[!.]*.y*ml")):
             if path.suffix == ".yml":
                 broken.append(f"{path}:1: runbooks end in .yaml (rename it to {path.stem}.yaml)")
                 continue
