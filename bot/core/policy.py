@@ -1,149 +1,50 @@
-"""Who may do what: roles, approval rules and people as data, and pure functions that decide and say why."""
+"""Who may do what: pure functions that decide on rights and say why."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
-from enum import StrEnum
-from typing import Protocol
+from datetime import datetime, timedelta
 
+from bot.core.rules import (
+    WITHOUT_APPROVAL,
+    ApprovalRule,
+    Delegate,
+    Eligible,
+    Escalation,
+    Membership,
+    Need,
+    Person,
+    PersonKind,
+    Role,
+    Target,
+    Verdict,
+    Who,
+    accounts_of,
+    fits,
+    spelling,
+)
 
-class Need(StrEnum):
-    """A right that a word or a button needs."""
+__all__ = [
+    "WITHOUT_APPROVAL",
+    "ApprovalRule",
+    "Delegate",
+    "Eligible",
+    "Escalation",
+    "Membership",
+    "Need",
+    "Person",
+    "PersonKind",
+    "Policy",
+    "Role",
+    "Target",
+    "Verdict",
+    "Who",
+    "counted",
+]
 
-    SEE = "see"
-    START = "start"
-    APPROVE = "approve"
-    """Approve or reject."""
-    TICK = "tick"
-    """Vouch for a box of the checklist."""
-    ADVANCE = "advance"
-    RETRY = "retry"
-    SKIP = "skip"
-    CANCEL = "cancel"
-    ROLLBACK = "rollback"
-    REPAIR = "repair"
-    """Run a branch of the runbook's troubleshooting."""
-    REVOKE = "revoke"
-    SNOOZE = "snooze"
-    RECORD = "record"
-
-
-class PersonKind(StrEnum):
-    """What Slack says about an account. Only members may do anything."""
-
-    MEMBER = "member"
-    GUEST = "guest"
-    BOT = "bot"
-    DEACTIVATED = "deactivated"
-    STRANGER = "stranger"
-    """Of another workspace."""
-    UNKNOWN = "unknown"
-    """Could not be looked up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Person:
-    """A human behind one or several accounts. `id` is the name in settings, or `slack:U…` for somebody undeclared."""
-
-    id: str
-    name: str = ""
-    slack_ids: frozenset[str] = frozenset()
-    kind: PersonKind = PersonKind.UNKNOWN
-    os_user: str = ""
-
-
-class Target(Protocol):
-    """What policy has to know of a credential; `kind` is its class."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def environment(self) -> str: ...
-    @property
-    def kind(self) -> str: ...
-    @property
-    def owner(self) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The answer, with one sentence for people and a code for the audit. Its truth is whether it allows."""
-
-    allowed: bool
-    because: str
-    code: str = "allowed"
-
-    def __bool__(self) -> bool:
-        return self.allowed
-
-
-@dataclass(frozen=True, slots=True)
-class Who:
-    """People by name, groups by name, `owner` (the credential's own), or every full member."""
-
-    people: frozenset[str] = frozenset()
-    groups: frozenset[str] = frozenset()
-    owner: bool = False
-    everyone: bool = False
-
-    def __bool__(self) -> bool:
-        return bool(self.people or self.groups or self.owner or self.everyone)
-
-
-@dataclass(frozen=True, slots=True)
-class Role:
-    """Who may what, and where. Empty environments, classes or channels mean all of them."""
-
-    name: str
-    who: Who
-    may: frozenset[Need]
-    environments: frozenset[str] = frozenset()
-    classes: frozenset[str] = frozenset()
-    channels: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalRule:
-    """How many others must approve, who they may be, and how long a vote holds.
-
-    An empty `who` means whoever a role allows to approve.
-    """
-
-    count: int = 1
-    who: Who = Who()
-    expires: timedelta = timedelta(hours=24)
-    environments: frozenset[str] = frozenset()
-    classes: frozenset[str] = frozenset()
-    words: frozenset[str] = frozenset()
-
-    @property
-    def groups(self) -> frozenset[str]:
-        """Groups whose members may approve."""
-        return self.who.groups
-
-    @property
-    def people(self) -> frozenset[str]:
-        """People who may approve by name."""
-        return self.who.people
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """Everybody who may approve, for a card: `("sec-oncall", "alice", "owner")`."""
-        special = [word for word, given in (("owner", self.who.owner), ("everyone", self.who.everyone)) if given]
-        return (*sorted(self.who.groups), *sorted(self.who.people), *special)
-
-
-WITHOUT_APPROVAL = "development"
-"""The one environment in which a rule may ask for no approver."""
-
-Membership = Mapping[str, frozenset[str] | None]
-"""Group -> ids of the people in it now; None, or no entry, when that is not known."""
-
-_SLACK_ID = re.compile(r"(?:[TE][A-Z0-9]+/)?[UW][A-Z0-9]+")
 _SEE_ALL = Role("members", Who(everyone=True), frozenset({Need.SEE}))
+_REVOKE = ApprovalRule(expires=timedelta(minutes=30))
 _KINDS = {
     PersonKind.GUEST: "Guests cannot use keyturn; ask a full member of the workspace.",
     PersonKind.BOT: "Bots and workflows cannot use keyturn; a person has to do this.",
@@ -151,21 +52,6 @@ _KINDS = {
     PersonKind.STRANGER: "This account belongs to another workspace.",
     PersonKind.UNKNOWN: "Slack did not say who you are, so nothing was done; try again in a minute.",
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Eligible:
-    """Who may approve: people by id, groups whose members are not known now, and whether every member may."""
-
-    people: Mapping[str, str]
-    """Person id -> why: `member of sec-oncall`."""
-    unknown: tuple[str, ...] = ()
-    everyone: bool = False
-
-    @property
-    def open(self) -> bool:
-        """Whether there may be more people than are listed."""
-        return self.everyone or bool(self.unknown)
 
 
 @dataclass(frozen=True)
@@ -177,13 +63,14 @@ class Policy:
     roles: tuple[Role, ...] = ()
     rules: tuple[ApprovalRule, ...] = ()
     """The first that fits a credential and a word holds."""
+    delegates: tuple[Delegate, ...] = ()
     _accounts: Mapping[str, Person] = field(init=False, repr=False, compare=False)
     _spellings: Mapping[str, str] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        accounts = {name: person for person in self.people for name in _accounts_of(person)}
-        spellings = {_spelling(name): person.id for name, person in accounts.items()}
-        spellings |= {_spelling(person.id): person.id for person in self.people}
+        accounts = {name: person for person in self.people for name in accounts_of(person)}
+        spellings = {spelling(name): person.id for name, person in accounts.items()}
+        spellings |= {spelling(person.id): person.id for person in self.people}
         object.__setattr__(self, "_accounts", accounts)
         object.__setattr__(self, "_spellings", spellings)
 
@@ -208,13 +95,13 @@ class Policy:
 
     def may(self, person: Person, need: Need, credential: Target, channel: str, groups: Membership) -> Verdict:
         """Whether the person may use a right on a credential from a channel (empty: the command line, no channel)."""
-        denied = Verdict(
-            False,
-            f"You may not {need.value} {credential.name} ({credential.environment}) from here; "
-            f"{self._advice(need, credential)}",
-            "not-allowed",
-        )
-        return self._decide(person, self._granted(need, credential, channel), credential, groups, denied)
+        if person.kind is not PersonKind.MEMBER:
+            return _refused(person.kind)
+        granted = self._granted(need, credential, channel)
+        because, unknown = self._held(self._identities(person), granted, credential, groups)
+        advice = self._advice(self._granted(need, credential, None), credential, need)
+        denied = f"You may not {need.value} {credential.name} ({credential.environment}) from here; {advice}"
+        return _verdict(because, unknown, Verdict(False, denied, "not-allowed"))
 
     def may_approve(
         self,
@@ -224,31 +111,79 @@ class Policy:
         channel: str,
         groups: Membership,
         word: str = "start",
+        *,
+        now: datetime | None = None,
+        stage: int = 0,
+        taken: Collection[str] = (),
     ) -> Verdict:
-        """Whether a vote of this person counts: never the requester's, under no account of theirs."""
+        """Whether a vote of this person counts: never the requester's, under no account of theirs.
+
+        `stage` is how many escalations have been reached. With `now` a delegate may vote in place of somebody who is
+        away, which `Verdict.instead_of` tells; not of those in `taken`: people who voted, or for whom one was counted.
+        """
         if self.same_person(person, requester_id):
             return Verdict(False, "You asked for this yourself; somebody else has to approve it.", "own-request")
-        denied = Verdict(
-            False,
-            f"You are not an approver of {credential.name} ({credential.environment}); "
-            f"{self._advice(Need.APPROVE, credential, word)}",
-            "not-an-approver",
-        )
-        return self._decide(person, self._granted(Need.APPROVE, credential, channel, word), credential, groups, denied)
+        if person.kind is not PersonKind.MEMBER:
+            return _refused(person.kind)
+        granted = self._approving(credential, channel, word, stage)
+        because, unknown = self._held(self._identities(person), granted, credential, groups)
+        if because:
+            return Verdict(True, because)
+        free: list[str] = []
+        for delegate in self._standing_in(person, requester_id, now):
+            because, doubt = self._held({self._identity(delegate.absent)}, granted, credential, groups)
+            unknown |= doubt
+            if because and self._identity(delegate.absent) not in {self._identity(name) for name in taken}:
+                return Verdict(True, delegate.because, instead_of=self._known(delegate.absent))
+            free += [delegate.absent] if because else []
+        if free:
+            told = f"You may vote in place of {free[0]} only, and that vote has been counted."
+            return Verdict(False, told, "stood-in-already")
+        advice = self._advice(self._approving(credential, None, word, stage), credential, Need.APPROVE)
+        denied = f"You are not an approver of {credential.name} ({credential.environment}); {advice}"
+        return _verdict("", unknown, Verdict(False, denied, "not-an-approver"))
 
     def rule(self, credential: Target, word: str = "start") -> ApprovalRule:
-        """The approval rule for a word on a credential. Where none is declared: one other person, within a day."""
-        fitting = (r for r in self.rules if _fits(r, credential) and (not r.words or word in r.words))
-        return next(fitting, ApprovalRule())
+        """The approval rule for a word on a credential.
 
-    def eligible(self, credential: Target, groups: Membership, word: str = "start") -> Eligible:
-        """Who may approve, as membership stands, in any channel; the requester is not taken out."""
-        return self._members(self._granted(Need.APPROVE, credential, None, word), credential, groups)
+        Where none is declared: one other person, within a day; to revoke, within 30 minutes. Revoking needs another
+        person whatever is declared.
+        """
+        fitting = (r for r in self.rules if fits(r, credential) and (not r.words or word in r.words))
+        found = next(fitting, _REVOKE if word == Need.REVOKE else ApprovalRule())
+        return replace(found, count=1) if word == Need.REVOKE and found.count < 1 else found
+
+    def eligible(
+        self,
+        credential: Target,
+        groups: Membership,
+        word: str = "start",
+        *,
+        now: datetime | None = None,
+        stage: int = 0,
+        requester_id: str = "",
+    ) -> Eligible:
+        """Who may approve, as membership stands, in any channel; with `now`, delegates too.
+
+        The requester is taken out where `requester_id` is given, and those who could only stand in for them.
+        """
+        found = self._members(self._approving(credential, None, word, stage), credential, groups)
+        asker = self._identity(requester_id) if requester_id else ""
+        people = {name: why for name, why in found.people.items() if not asker or self._identity(name) != asker}
+        present = {self._identity(name) for name in people}
+        for delegate in self.delegates if now is not None else ():
+            stand_in = self._identity(delegate.stands_in)
+            held = now is not None and delegate.holds(now) and self._identity(delegate.absent) in present
+            if held and stand_in not in present and stand_in != asker:
+                people.setdefault(self._known(delegate.stands_in), delegate.because)
+        return replace(found, people=people)
 
     def needed_groups(self, credential: Target) -> frozenset[str]:
         """Every group whose members matter for a credential: what to read before asking `may`."""
-        parts: tuple[Role | ApprovalRule, ...] = (*self.roles, *self.rules)
-        fitting = [part.who for part in parts if _fits(part, credential)]
+        fitting = [role.who for role in self.roles if fits(role, credential)]
+        for rule in self.rules:
+            if fits(rule, credential):
+                fitting += [rule.who, *(one.who for one in rule.escalation)]
         return frozenset(group for who in fitting for group in self._named(who, credential)[1])
 
     def hopeless(self, credential: Target, groups: Membership, word: str = "start") -> str:
@@ -256,56 +191,88 @@ class Policy:
 
         Groups whose members are not known are taken to have enough of them.
         """
+        return self._wanting(credential, groups, word, len(self.rule(credential, word).escalation))
+
+    def late(self, credential: Target, groups: Membership, word: str = "start") -> str:
+        """Why only an escalation could get an approval for a word, empty when it needs none, or none would do."""
+        if self.hopeless(credential, groups, word):
+            return ""
+        why = self._wanting(credential, groups, word, 0)
+        return f"{why}; only the escalation brings more" if why else ""
+
+    def granted_to(self, need: Need, credential: Target, groups: Membership) -> Eligible:
+        """Who has a right on a credential in some channel, as membership stands."""
+        return self._members(self._granted(need, credential, None), credential, groups)
+
+    def _wanting(self, credential: Target, groups: Membership, word: str, stage: int) -> str:
         rule = self.rule(credential, word)
-        approvers = self.eligible(credential, groups, word)
-        starters = self._members(self._granted(Need(word), credential, None), credential, groups)
+        approvers = self.eligible(credential, groups, word, stage=stage)
+        starters = self.granted_to(Need(word), credential, groups)
         if not (starters.people or starters.open):
             return f"nobody may {word} it"
         if rule.count == 0 or approvers.open or len(approvers.people) > rule.count:
             return ""
         if len(approvers.people) < rule.count:
-            return f"{word} needs {rule.count} approvers and {len(approvers.people)} people may approve"
+            named = {group for who in self._approving(credential, None, word, stage) for group in who.groups}
+            empty = sorted(group for group in named if groups.get(group) == frozenset())
+            told = f" ({', '.join(empty)} has no members)" if empty else ""
+            return f"{word} needs {rule.count} approvers and {len(approvers.people)} people may approve{told}"
         if starters.open or set(starters.people) - set(approvers.people):
             return ""
         return f"{word} needs {rule.count} approvers besides the requester, and everybody who may {word} is one of them"
 
-    def _granted(self, need: Need, credential: Target, channel: str | None, word: str = "start") -> list[Who]:
+    def _granted(self, need: Need, credential: Target, channel: str | None) -> list[Who]:
         """Who has a right; channel None means in any channel. An approval rule that names people replaces the roles."""
-        if need is Need.APPROVE and (named := self.rule(credential, word).who):
-            return [named]
+        if need is Need.APPROVE:
+            return self._approving(credential, channel, Need.START, 0)
+        return self._by_role(need, credential, channel)
+
+    def _by_role(self, need: Need, credential: Target, channel: str | None) -> list[Who]:
         return [
             role.who
             for role in (*self.roles, _SEE_ALL)
             if need in role.may
-            and _fits(role, credential)
+            and fits(role, credential)
             and (channel is None or not role.channels or channel in role.channels)
         ]
 
-    def _decide(
-        self, person: Person, granted: Sequence[Who], credential: Target, groups: Membership, denied: Verdict
-    ) -> Verdict:
-        if person.kind is not PersonKind.MEMBER:
-            return Verdict(False, _KINDS[person.kind], f"kind-{person.kind.value}")
-        mine = self._identities(person)
+    def _approving(self, credential: Target, channel: str | None, word: str, stage: int) -> list[Who]:
+        """Who may approve: an approval rule that names people replaces the roles; escalations reached add to it."""
+        rule = self.rule(credential, word)
+        named = [rule.who] if rule.who else self._by_role(Need.APPROVE, credential, channel)
+        return [*named, *(one.who for one in rule.escalation[: max(stage, 0)])]
+
+    def _standing_in(self, person: Person, requester_id: str, now: datetime | None) -> Iterable[Delegate]:
+        """For whom somebody may vote now: never for the requester, nor for themselves."""
+        if now is None:
+            return ()
+        mine, asker = self._identities(person), self._identity(requester_id)
+        return [
+            delegate
+            for delegate in self.delegates
+            if delegate.holds(now)
+            and self._identity(delegate.stands_in) in mine
+            and self._identity(delegate.absent) not in {*mine, asker}
+        ]
+
+    def _held(
+        self, mine: set[str], granted: Sequence[Who], credential: Target, groups: Membership
+    ) -> tuple[str, set[str]]:
+        """Why these identities have it, empty when they do not; and the groups of which that cannot be told."""
         unknown: set[str] = set()
         for who in granted:
             people, whole = self._named(who, credential)
             if any(self._identity(name) in mine for name in people):
-                return Verdict(True, "named in the settings")
+                return "named in the settings", set()
             for group in sorted(whole):
                 members = groups.get(group)
                 if members is None:
                     unknown.add(group)
                 elif any(self._identity(member) in mine for member in members):
-                    return Verdict(True, f"member of {group}")
+                    return f"member of {group}", set()
             if who.everyone:
-                return Verdict(True, "every member may")
-        if unknown:
-            names = ", ".join(sorted(unknown))
-            return Verdict(
-                False, f"Slack did not say who is in {names}, so nothing was done; try again.", "group-unknown"
-            )
-        return denied
+                return "every member may", set()
+        return "", unknown
 
     def _members(self, granted: Sequence[Who], credential: Target, groups: Membership) -> Eligible:
         found: dict[str, str] = {}
@@ -330,42 +297,53 @@ class Policy:
         return who.people | {credential.owner}, who.groups
 
     def _identities(self, person: Person) -> set[str]:
-        return {self._identity(name) for name in (person.id, *_accounts_of(person))}
+        return {self._identity(name) for name in (person.id, *accounts_of(person))}
 
     def _identity(self, name: str) -> str:
-        spelling = _spelling(name)
-        as_account = spelling.replace("id:", "slack:", 1)
-        return self._spellings.get(spelling) or self._spellings.get(as_account) or spelling
+        spelled = spelling(name)
+        as_account = spelled.replace("id:", "slack:", 1)
+        return self._spellings.get(spelled) or self._spellings.get(as_account) or spelled
 
     def _known(self, name: str) -> str:
-        return self._spellings.get(_spelling(name), name)
+        return self._spellings.get(spelling(name), name)
 
-    def _advice(self, need: Need, credential: Target, word: str = "start") -> str:
+    def _advice(self, granted: Sequence[Who], credential: Target, need: Need) -> str:
         names: list[str] = []
-        for who in self._granted(need, credential, None, word):
+        for who in granted:
             people, whole = self._named(who, credential)
             names += sorted(whole) + sorted(people)
         listed = ", ".join(dict.fromkeys(names))
         return f"ask {listed}." if listed else f"no role in the settings grants {need.value} to anybody."
 
 
-def _fits(part: Role | ApprovalRule, credential: Target) -> bool:
-    return (not part.environments or credential.environment in part.environments) and (
-        not part.classes or credential.kind in part.classes
-    )
+def counted(votes: Sequence[tuple[str, str]]) -> tuple[bool, ...]:
+    """Which votes count, in their order; a vote is the voter's id and the id of whom they voted in place of, or "".
+
+    A person counts once. A delegate's vote is void when the one who is away votes too, and two delegates of one
+    person are one vote.
+    """
+    voters = {person for person, _ in votes}
+    seen: set[str] = set()
+    stood_for: set[str] = set()
+    found = []
+    for person, instead_of in votes:
+        counts = person not in seen and not (instead_of and instead_of in voters | stood_for)
+        if counts:
+            seen.add(person)
+            stood_for |= {instead_of} - {""}
+        found.append(counts)
+    return tuple(found)
 
 
-def _accounts_of(person: Person) -> list[str]:
-    found = [f"slack:{name}" for name in sorted(person.slack_ids)]
-    return [*found, f"os:{person.os_user}"] if person.os_user else found
+def _refused(kind: PersonKind) -> Verdict:
+    return Verdict(False, _KINDS[kind], f"kind-{kind.value}")
 
 
-def _spelling(name: str) -> str:
-    """One form for comparing: `slack:T1/U1`, `T1/U1` and ` U1` are the same account; a person's id is no account."""
-    plain = name.strip()
-    folded = plain.casefold()
-    if folded.startswith("os:"):
-        return folded
-    if folded.startswith("slack:") or _SLACK_ID.fullmatch(plain):
-        return "slack:" + folded.removeprefix("slack:").rpartition("/")[2]
-    return "id:" + folded
+def _verdict(because: str, unknown: set[str], denied: Verdict) -> Verdict:
+    """Allowed where there is a reason, else not to be told where groups are unknown, else denied."""
+    if because:
+        return Verdict(True, because)
+    if not unknown:
+        return denied
+    names = ", ".join(sorted(unknown))
+    return Verdict(False, f"Slack did not say who is in {names}, so nothing was done; try again.", "group-unknown")
