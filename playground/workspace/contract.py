@@ -194,6 +194,9 @@ _method(
     json=False,
 )
 
+_BAD_NAME = """invalid_name invalid_name_maxlength invalid_name_punctuation invalid_name_required
+    invalid_name_specials"""
+_WRONG_KIND = "method_not_supported_for_channel_type"
 _method(
     "conversations.info",
     "channel! include_locale:bool include_num_members:bool",
@@ -238,8 +241,7 @@ _method(
     "name! is_private:bool team_id",
     scopes="channels:manage groups:write",
     tier="2",
-    errors="""name_taken restricted_action invalid_name invalid_name_maxlength invalid_name_punctuation
-    invalid_name_required invalid_name_specials no_channel cannot_create_channel""",
+    errors=f"name_taken restricted_action no_channel cannot_create_channel {_BAD_NAME}",
 )
 _method(
     "conversations.invite",
@@ -248,22 +250,60 @@ _method(
     tier="3",
     errors="""channel_not_found is_archived not_in_channel no_user user_not_found cant_invite cant_invite_self
     already_in_channel user_is_restricted ura_max_channels method_not_supported_for_channel_type
-    no_external_invite_permission""",
+    no_external_invite_permission invitee_cant_see_channel org_user_not_in_team external_channel_migrating""",
 )
 _method(
     "conversations.setTopic",
     "channel! topic!",
     scopes="channels:manage groups:write channels:write.topic groups:write.topic im:write mpim:write",
     tier="2",
-    errors="channel_not_found is_archived not_in_channel too_long method_not_supported_for_channel_type",
+    errors=f"channel_not_found is_archived not_in_channel too_long user_is_restricted {_WRONG_KIND}",
+)
+_method(
+    "conversations.setPurpose",
+    "channel! purpose!",
+    scopes="channels:manage groups:write channels:write.topic groups:write.topic im:write mpim:write",
+    tier="2",
+    errors=f"channel_not_found is_archived not_in_channel too_long user_is_restricted {_WRONG_KIND}",
 )
 _method(
     "conversations.archive",
     "channel!",
     scopes="channels:manage groups:write",
     tier="2",
-    errors="""channel_not_found already_archived not_in_channel cant_archive_general restricted_action
-    method_not_supported_for_channel_type""",
+    errors=f"""channel_not_found already_archived not_in_channel cant_archive_general cant_archive_required
+    restricted_action {_WRONG_KIND}""",
+)
+_method(
+    "conversations.unarchive",
+    "channel!",
+    scopes="channels:manage groups:write",
+    tier="2",
+    # Slack does not list not_in_channel here, and answers it to every bot token.
+    errors=f"channel_not_found not_archived user_is_restricted not_in_channel {_WRONG_KIND}",
+)
+_method(
+    "conversations.rename",
+    "channel! name!",
+    scopes="channels:manage groups:write",
+    tier="2",
+    errors=f"""channel_not_found is_archived name_taken not_authorized not_in_channel user_is_restricted
+    {_WRONG_KIND} {_BAD_NAME}""",
+)
+_method(
+    "conversations.kick",
+    "channel! user",
+    scopes="channels:manage groups:write",
+    tier="3",
+    errors=f"""channel_not_found user_not_found not_in_channel cant_kick_self cant_kick_from_general not_supported
+    restricted_action user_is_restricted {_WRONG_KIND}""",
+)
+_method(
+    "conversations.leave",
+    "channel!",
+    scopes="channels:manage groups:write",
+    tier="3",
+    errors=f"channel_not_found is_archived cant_leave_general last_member user_is_restricted {_WRONG_KIND}",
 )
 _method(
     "conversations.history",
@@ -286,14 +326,39 @@ _method(
     scopes="pins:write",
     tier="2",
     errors="""channel_not_found message_not_found not_in_channel already_pinned no_item_specified too_many_pins
-    bad_timestamp restricted_action not_pinnable""",
+    bad_timestamp restricted_action not_pinnable permission_denied""",
 )
+_method("pins.list", "channel!", scopes="pins:read", tier="2", errors="channel_not_found restricted_action", json=False)
+_method(
+    "pins.remove",
+    "channel! timestamp:ts",
+    scopes="pins:write",
+    tier="2",
+    errors="channel_not_found message_not_found no_item_specified not_pinned bad_timestamp permission_denied",
+)
+_BAD_BOOKMARK = "channel_not_found access_denied permission_denied not_implemented invalid_bookmark_type"
 _method(
     "bookmarks.add",
     "channel_id! title! type! link emoji entity_id access_level parent_id",
     scopes="bookmarks:write",
     tier="2",
-    errors="channel_not_found invalid_bookmark_type invalid_link invalid_emoji too_many_bookmarks access_denied",
+    errors=f"""{_BAD_BOOKMARK} invalid_link invalid_emoji too_many_bookmarks invalid_entity_id invalid_parent_type
+    parent_with_link""",
+)
+_method(
+    "bookmarks.edit",
+    "channel_id! bookmark_id! title link emoji",
+    scopes="bookmarks:write",
+    tier="2",
+    errors=f"{_BAD_BOOKMARK} not_found invalid_link invalid_emoji restricted_action parent_with_link",
+)
+_method("bookmarks.list", "channel_id!", scopes="bookmarks:read", tier="3", errors=_BAD_BOOKMARK, json=False)
+_method(
+    "bookmarks.remove",
+    "channel_id! bookmark_id! quip_section_id",
+    scopes="bookmarks:write",
+    tier="2",
+    errors=f"{_BAD_BOOKMARK} not_found",
 )
 _method(
     "reactions.add",

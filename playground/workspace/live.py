@@ -106,6 +106,7 @@ class Live:
             "archived": conversation.is_archived,
             "read_only": conversation.read_only,
             "topic": conversation.topic,
+            "pins": [one.ts for one in self._state.pins(conversation.id)],
             "bookmarks": [{"title": one["title"], "link": one["link"]} for one in conversation.bookmarks],
         }
 
@@ -146,6 +147,7 @@ class Live:
             "channel": message.channel,
             "ts": message.ts,
             "user": message.user,
+            "plain": message.text[:160],
             "nodes": markup.parse(message.text) if message.mrkdwn else markup.plain(message.text),
             "blocks": self._drawn(message.blocks),
             "thread_ts": message.thread_ts,
@@ -153,7 +155,7 @@ class Live:
             "from_app": message.from_app,
             "edited": message.edited is not None,
             "broadcast": message.broadcast,
-            "pinned": message.pinned,
+            "pinned": bool(message.pinned),
             "reactions": {name: len(users) for name, users in message.reactions.items()},
             "replies": len(replies),
             "repliers": sorted({one.user for one in replies}),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 from playground.workspace.acts import Acts
+from playground.workspace.payloads import group_object
 from playground.workspace.places import NotVisible, Place
 from playground.workspace.records import Delivery, Message, View
 from playground.workspace.seed import BOT_USER, TEAM_ID, User
-from playground.workspace.state import Conversation, State
+from playground.workspace.state import Conversation, State, UserGroup
 
 
 class Office:
@@ -52,6 +54,11 @@ class Office:
     def messages(self, channel: str) -> list[Message]:
         """What everybody sees in a channel, oldest first; of threads only what was broadcast."""
         return [one for one in self._all(channel) if not one.thread_ts or one.thread_ts == one.ts or one.broadcast]
+
+    def pins(self, channel: str) -> list[Message]:
+        """What is pinned in a channel, the newest pin first."""
+        with self.state.lock:
+            return [self._snapshot(one) for one in self.state.pins(self.state.channel(channel).id)]
 
     def thread(self, channel: str, ts: str) -> list[Message]:
         """The replies under a message, oldest first."""
@@ -133,36 +140,44 @@ class Office:
         with self.state.changing():
             group = self.state.group(handle)
             before, after = list(group.users), [self.state.user(one).id for one in members]
-            group.users, group.updated = after, int(self.state.now())
+            earlier, group.users, group.updated = group.updated, after, int(self.state.now())
             added = [one for one in after if one not in before]
             removed = [one for one in before if one not in after]
-            subteam = {
-                "id": group.id,
-                "team_id": TEAM_ID,
-                "handle": group.handle,
-                "name": group.name,
-                "is_usergroup": True,
-                "users": after,
-                "user_count": str(len(after)),
-                "date_update": group.updated,
-            }
-        sent = [
-            self.acts.event({"type": "subteam_updated", "subteam": subteam}),
-            self.acts.event(
-                {
-                    "type": "subteam_members_changed",
-                    "subteam_id": group.id,
-                    "team_id": TEAM_ID,
-                    "date_previous_update": 0,
-                    "date_update": group.updated,
-                    "added_users": added,
-                    "added_users_count": str(len(added)),
-                    "removed_users": removed,
-                    "removed_users_count": str(len(removed)),
-                }
-            ),
-        ]
+        members_changed = {
+            "type": "subteam_members_changed",
+            "subteam_id": group.id,
+            "team_id": TEAM_ID,
+            "date_previous_update": earlier,
+            "date_update": group.updated,
+            "added_users": added,
+            "added_users_count": str(len(added)),
+            "removed_users": removed,
+            "removed_users_count": str(len(removed)),
+        }
+        sent = [self._tell_group(group), self.acts.event(members_changed)]
         return [one for one in sent if one is not None]
+
+    def disable_group(self, handle: str, *, disabled: bool = True) -> list[Delivery]:
+        """Disable a user group, or enable it again; the app hears of it."""
+        with self.state.changing():
+            group = self.state.group(handle)
+            group.disabled, group.updated = disabled, int(self.state.now())
+        sent = self._tell_group(group)
+        return [] if sent is None else [sent]
+
+    def _tell_group(self, group: UserGroup) -> Delivery | None:
+        subteam = group_object(group, users=True, count=False) | {"user_count": str(len(group.users))}
+        return self.acts.event({"type": "subteam_updated", "subteam": subteam})
+
+    def grant_scopes(self, *scopes: str) -> None:
+        """Install the app again with more scopes."""
+        with self.state.changing():
+            self.state.app = replace(self.state.app, scopes=self.state.app.scopes | set(scopes))
+
+    def revoke_scopes(self, *scopes: str) -> None:
+        """Take scopes from the installed app: its calls answer missing_scope, its events stay away."""
+        with self.state.changing():
+            self.state.app = replace(self.state.app, scopes=self.state.app.scopes - set(scopes))
 
     def add_user(self, user: User) -> User:
         """Let somebody join the workspace."""

@@ -76,7 +76,7 @@ def group_object(group: UserGroup, *, users: bool, count: bool) -> Json:
         "is_external": False,
         "date_create": 0,
         "date_update": group.updated,
-        "date_delete": 1 if group.disabled else 0,
+        "date_delete": (group.updated or 1) if group.disabled else 0,
         "auto_type": None,
         "auto_provision": False,
         "enterprise_subteam_id": "",

@@ -32,7 +32,8 @@ class Message:
     edited: str | None = None
     edits: int = 0
     deleted: bool = False
-    pinned: bool = False
+    pinned: int = 0
+    """Since when it is pinned, in seconds since 1970; 0 when it is not."""
     reactions: dict[str, list[str]] = field(default_factory=dict)
     username: str = ""
     icon_emoji: str = ""

@@ -17,8 +17,8 @@ TEAM_ID = "T0KEYTURN"
 TEAM_DOMAIN = "keyturn"
 
 _SCOPES = """commands chat:write chat:write.public usergroups:read users:read users:read.email im:write
-    app_mentions:read channels:join channels:read channels:manage groups:write groups:read pins:write bookmarks:write
-    reactions:write"""
+    app_mentions:read channels:join channels:read channels:manage groups:write groups:read pins:write pins:read
+    bookmarks:write bookmarks:read reactions:write"""
 DEFAULT_SCOPES = frozenset(_SCOPES.split())
 _EVENTS = """app_home_opened app_mention subteam_members_changed subteam_updated tokens_revoked app_uninstalled"""
 DEFAULT_EVENTS = frozenset(_EVENTS.split())

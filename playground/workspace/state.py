@@ -180,6 +180,11 @@ class State:
         """What everybody sees in the thread under a message, oldest first."""
         return [one for one in self.threads.get((channel, ts), ()) if not one.deleted and not one.only_for]
 
+    def pins(self, channel: str) -> list[Message]:
+        """What is pinned in a conversation, the newest pin first."""
+        kept = [one for one in self.messages.get(channel, {}).values() if one.pinned and not one.deleted]
+        return sorted(kept, key=lambda one: (one.pinned, one.rev), reverse=True)
+
     def find_message(self, ts: str) -> Message:
         """A message by its timestamp alone, which is unique in this workspace. Raises KeyError."""
         for channel in self.messages:

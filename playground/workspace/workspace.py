@@ -53,10 +53,9 @@ class Workspace(Office):
         strip_url: str | None = None,
     ) -> None:
         self.tokens = tokens or Tokens.new()
-        self.app = app or App()
         self.faults = Faults()
         self._transports = Transports()
-        state = State(Seed.of(seed), self.app)
+        state = State(Seed.of(seed), app or App())
         self.rate_limits = RateLimits(state.now, rate_factor)
         self.sockets = SocketMode(state, self._transports)
         self._http = SignedHttp(state, request_url, self.tokens.signing_secret) if request_url else None
@@ -208,6 +207,11 @@ class Workspace(Office):
         return self._courier.send(delivery)
 
     # --- what the app needs ---
+
+    @property
+    def app(self) -> App:
+        """The installed app, with the scopes that it has now."""
+        return self.state.app
 
     @property
     def url(self) -> str:

@@ -174,7 +174,10 @@ def permalink(api: Api, given: Json) -> Json:
     message = api.state.message(conversation.id, given["message_ts"])
     if message is None or message.only_for:
         raise Refusal("message_not_found")
-    link = f"{api.page_url()}archives/{conversation.id}/p{message.ts.replace('.', '')}"
-    if message.thread_ts:
-        link += f"?thread_ts={message.thread_ts}&cid={conversation.id}"
-    return {"channel": conversation.id, "permalink": link, "team_id": TEAM_ID}
+    return {"channel": conversation.id, "permalink": link_to(api, message), "team_id": TEAM_ID}
+
+
+def link_to(api: Api, message: Message) -> str:
+    """A message's address on this workspace's own page."""
+    link = f"{api.page_url()}archives/{message.channel}/p{message.ts.replace('.', '')}"
+    return f"{link}?thread_ts={message.thread_ts}&cid={message.channel}" if message.thread_ts else link

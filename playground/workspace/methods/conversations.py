@@ -12,6 +12,8 @@ from playground.workspace.seed import BOT_USER, TEAM_ID
 from playground.workspace.state import Conversation
 from playground.workspace.webapi import Api, Refusal
 
+MOST_NAME = 80
+MOST_INVITED = 100
 _TYPES = {"public_channel": "channels", "private_channel": "groups", "mpim": "mpim", "im": "im"}
 MOST_TOPIC = 250
 
@@ -125,15 +127,19 @@ def join(api: Api, given: Json) -> Json:
     return _changed(api, conversation)
 
 
-def _check_name(name: str) -> None:
+def _check_name(api: Api, name: str, own: Conversation | None = None) -> None:
+    """Slack's rules for channel names, and that no other channel has it or had it. Raises Refusal."""
     if not name:
         raise Refusal("invalid_name_required")
-    if len(name) > 80:
+    if len(name) > MOST_NAME:
         raise Refusal("invalid_name_maxlength")
     if re.fullmatch(r"[-_]+", name):
         raise Refusal("invalid_name_punctuation")
-    if not re.fullmatch(r"[\w-]+", name) or name != name.lower():
+    if not re.fullmatch(r"[a-z0-9_-]+", name):
         raise Refusal("invalid_name_specials")
+    others = (one for one in api.state.conversations.values() if one is not own)
+    if any(name in {one.name, *one.previous_names} for one in others):
+        raise Refusal("name_taken")
 
 
 @serves("conversations.create")
@@ -143,10 +149,8 @@ def create(api: Api, given: Json) -> Json:
     api.require("groups:write" if private else "channels:manage")
     if not api.state.may_create_channels:
         raise Refusal("restricted_action")
-    name = given["name"].removeprefix("#")
-    _check_name(name)
-    if any(one.name == name or name in one.previous_names for one in api.state.conversations.values()):
-        raise Refusal("name_taken")
+    name = given["name"]
+    _check_name(api, name)
     conversation = Conversation(
         api.state.fresh("C"),
         name,
@@ -185,6 +189,8 @@ def invite(api: Api, given: Json) -> Json:
     users: list[str] = given["users"]
     if not users:
         raise Refusal("no_user")
+    if len(users) > MOST_INVITED:
+        raise Refusal("invalid_arguments", f"[ERROR] no more than {MOST_INVITED} users allowed [json-pointer:/users]")
     refused = {one: why for one in users if (why := _cannot_invite(api, conversation, one))}
     errors: list[dict[str, Any]] = [{"user": one, "ok": False, "error": why} for one, why in refused.items()]
     welcome = [one for one in users if one not in refused]
@@ -194,18 +200,87 @@ def invite(api: Api, given: Json) -> Json:
     return _changed(api, conversation) | ({"errors": errors} if errors else {})
 
 
-@serves("conversations.setTopic")
-def set_topic(api: Api, given: Json) -> Json:
-    """Set a conversation's topic."""
+def _worded(api: Api, given: Json, text: str) -> Conversation:
+    """A conversation whose topic or purpose is to become `text`."""
     conversation = api.conversation(given["channel"])
-    if not (conversation.is_im or conversation.is_mpim):
+    if conversation.is_im or conversation.is_mpim:
+        api.require(f"{conversation.scope}:write")
+    else:
         conversation = _managed(api, given["channel"], "write.topic")
     if conversation.is_archived:
         raise Refusal("is_archived")
-    if len(given["topic"]) > MOST_TOPIC:
+    if len(text) > MOST_TOPIC:
         raise Refusal("too_long")
+    return conversation
+
+
+@serves("conversations.setTopic")
+def set_topic(api: Api, given: Json) -> Json:
+    """Set a conversation's topic."""
+    conversation = _worded(api, given, given["topic"])
     conversation.topic = given["topic"]
     return _changed(api, conversation)
+
+
+@serves("conversations.setPurpose")
+def set_purpose(api: Api, given: Json) -> Json:
+    """Set a conversation's purpose."""
+    conversation = _worded(api, given, given["purpose"])
+    conversation.purpose = given["purpose"]
+    _changed(api, conversation)
+    return {"purpose": conversation.purpose}
+
+
+@serves("conversations.rename")
+def rename(api: Api, given: Json) -> Json:
+    """Give a channel another name; only who made it may, and the old name stays taken."""
+    conversation = _managed(api, given["channel"])
+    if conversation.is_archived:
+        raise Refusal("is_archived")
+    if conversation.creator != BOT_USER:
+        raise Refusal("not_authorized")
+    _check_name(api, given["name"], conversation)
+    conversation.previous_names.append(conversation.name)
+    conversation.name = given["name"]
+    return _changed(api, conversation)
+
+
+@serves("conversations.kick")
+def kick(api: Api, given: Json) -> Json:
+    """Take somebody out of a channel."""
+    conversation = _managed(api, given["channel"])
+    user = given.get("user", "")
+    if user not in api.state.users:
+        raise Refusal("user_not_found")
+    if user == BOT_USER:
+        raise Refusal("cant_kick_self")
+    if conversation.is_general:
+        raise Refusal("cant_kick_from_general")
+    if user not in conversation.members:
+        raise Refusal("not_in_channel")
+    conversation.members.remove(user)
+    _changed(api, conversation)
+    return {"errors": {}}
+
+
+@serves("conversations.leave")
+def leave(api: Api, given: Json) -> Json:
+    """Take the app out of a channel."""
+    conversation = api.conversation(given["channel"])
+    if conversation.is_im or conversation.is_mpim:
+        raise Refusal("method_not_supported_for_channel_type")
+    api.require("groups:write" if conversation.is_private else "channels:manage")
+    if BOT_USER not in conversation.members:
+        return {"not_in_channel": True}
+    if conversation.is_archived:
+        raise Refusal("is_archived")
+    if conversation.is_general:
+        raise Refusal("cant_leave_general")
+    if conversation.members == [BOT_USER]:
+        raise Refusal("last_member")
+    conversation.members.remove(BOT_USER)
+    _changed(api, conversation)
+    return {}
 
 
 @serves("conversations.archive")
@@ -219,6 +294,18 @@ def archive(api: Api, given: Json) -> Json:
     conversation.is_archived = True
     _changed(api, conversation)
     return {}
+
+
+@serves("conversations.unarchive")
+def unarchive(api: Api, given: Json) -> Json:
+    """Open an archived channel again, which Slack refuses to every bot token."""
+    conversation = api.conversation(given["channel"])
+    if conversation.is_im or conversation.is_mpim:
+        raise Refusal("method_not_supported_for_channel_type")
+    api.require("groups:write" if conversation.is_private else "channels:manage")
+    if not conversation.is_archived:
+        raise Refusal("not_archived")
+    raise Refusal("not_in_channel")
 
 
 def _timed(given: Json, messages: list[Message]) -> list[Message]:
@@ -240,12 +327,17 @@ def _readable(api: Api, given: Json) -> tuple[Conversation, list[Message]]:
 @serves("conversations.history")
 def history(api: Api, given: Json) -> Json:
     """What was said in a conversation, newest first; thread replies only where they were broadcast."""
-    _, everything = _readable(api, given)
+    conversation, everything = _readable(api, given)
     top = [one for one in everything if not one.thread_ts or one.thread_ts == one.ts or one.broadcast]
     some, metadata = page(_timed(given, top)[::-1], given, usual=100)
     shown = [message_object(api.state, one, metadata=given.get("include_all_metadata", False)) for one in some]
     more = bool(metadata["next_cursor"])
-    return {"messages": shown, "has_more": more, "pin_count": 0, **({"response_metadata": metadata} if more else {})}
+    return {
+        "messages": shown,
+        "has_more": more,
+        "pin_count": len(api.state.pins(conversation.id)),
+        **({"response_metadata": metadata} if more else {}),
+    }
 
 
 @serves("conversations.replies")

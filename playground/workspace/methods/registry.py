@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from playground.workspace.contract import METHODS
+from playground.workspace.records import Message
+from playground.workspace.state import Conversation
 from playground.workspace.webapi import Api, Refusal
 
 Json = dict[str, Any]
@@ -39,3 +41,12 @@ def page(items: Sequence[Item], given: Json, *, usual: int) -> tuple[list[Item],
     following = start + size
     more = base64.b64encode(f"next:{following}".encode()).decode() if following < len(items) else ""
     return list(items[start:following]), {"next_cursor": more}
+
+
+def shared_message(api: Api, channel: str, ts: str) -> tuple[Conversation, Message]:
+    """A message that more than one person sees, and where it stands. Raises Refusal."""
+    conversation = api.conversation(channel)
+    message = api.state.message(conversation.id, ts)
+    if message is None or message.only_for:
+        raise Refusal("message_not_found")
+    return conversation, message

@@ -152,6 +152,7 @@ function drawChannel() {
       foot(channel),
     );
   }
+  wordPins(channel);
   drawList(part("main").querySelector(".list"), channel.id);
   markSeen(channel.id);
   if (!listed(channel.id).length) part("main").querySelector(".list").replaceChildren(welcome(channel));
@@ -165,11 +166,28 @@ function channelHead(channel) {
     "header",
     { class: "head" },
     h("div", { class: "head-line" }, h("h1", {}, sign, channelTitle(channel)), channel.topic ? h("p", { class: "topic" }, channel.topic) : null),
+    channel.pins.length ? h("p", { class: "pins" }, channel.pins.map((ts) => pinned(channel, ts))) : null,
     channel.bookmarks.length
       ? h("p", { class: "bookmarks" }, channel.bookmarks.map((one) => h("a", { href: one.link, target: "_blank", rel: "noreferrer noopener" }, icon("link"), one.title)))
       : null,
     h("span", { class: "members", title: names, "aria-label": `${channel.members.length} members: ${names}` }, h("span", { class: "faces" }, faces), String(channel.members.length)),
   );
+}
+
+function pinned(channel, ts) {
+  const go = () => {
+    const row = part("main").querySelector(`article[data-ts="${ts}"]`);
+    if (row) row.scrollIntoView({ block: "center" });
+    else store.openThread(channel.id, store.messages.get(channel.id)?.get(ts)?.thread_ts || ts);
+  };
+  return h("button", { type: "button", class: "plain pin", "data-pin": ts, onclick: go }, icon("pin"), h("span", {}));
+}
+
+// A pinned status is edited often, and the head is not drawn again for that.
+function wordPins(channel) {
+  for (const pin of part("main").querySelectorAll("[data-pin]")) {
+    pin.lastChild.textContent = store.messages.get(channel.id)?.get(pin.dataset.pin)?.plain || "Pinned message";
+  }
 }
 
 function welcome(channel) {

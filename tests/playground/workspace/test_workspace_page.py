@@ -128,6 +128,29 @@ def test_an_app_that_is_not_there_is_announced(page: Any, ws: Workspace) -> None
     assert page.locator("#strip").is_hidden()
 
 
+@pytest.mark.realparts
+def test_a_private_channel_shows_topic_pins_and_bookmarks_to_its_members(page: Any, ws: Workspace) -> None:
+    client = web_client(ws)
+    room = client.conversations_create(name="inc-1", is_private=True)["channel"]["id"]
+    client.conversations_setTopic(channel=room, topic="Revoking aegis/jwt")
+    status = client.chat_postMessage(channel=room, text="2 of 5 replaced")["ts"]
+    client.pins_add(channel=room, timestamp=status)
+    client.bookmarks_add(channel_id=room, title="Runbook", type="link", link="https://example.com/runbook")
+    page.get_by_role("button", name="general").click()
+    assert page.get_by_role("button", name="inc-1").count() == 0
+    client.conversations_invite(channel=room, users="U0ALICE")
+    page.get_by_role("button", name="inc-1").click()
+    page.wait_for_selector(".topic >> text=Revoking aegis/jwt")
+    page.wait_for_selector(".bookmarks >> text=Runbook")
+    page.get_by_role("button", name="2 of 5 replaced").click()
+    client.chat_update(channel=room, ts=status, text="3 of 5 replaced")
+    page.wait_for_selector(".pin >> text=3 of 5 replaced")
+    client.conversations_kick(channel=room, user="U0ALICE")
+    page.wait_for_selector("h1 >> text=ops")
+    assert page.get_by_text("3 of 5 replaced").count() == 0
+    assert page.get_by_role("button", name="inc-1").count() == 0
+
+
 def test_only_this_page_may_act(ws: Workspace) -> None:
     def act(headers: dict[str, str], action: str = "say") -> httpx.Response:
         body = {"user": "alice", "channel": "ops", "text": "hi"}
