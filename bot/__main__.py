@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from bot import __version__
-from bot.core.errors import Invalid, KeyturnError, Permanent, Transient
+from bot.core.errors import Invalid, KeyturnError, Permanent, Refused, Transient
 
 if TYPE_CHECKING:
     from bot.settings import Settings
@@ -56,12 +56,19 @@ def run(
     words: Annotated[str, typer.Argument(help='What you would type after /rotate, such as "status R-7".')],
     as_json: Json = False,
     wait: Annotated[float, typer.Option(help="Seconds to wait for the worker's answer.")] = 60.0,
+    signature: Annotated[
+        str, typer.Option(help="File with what `keyturn approve` printed; - for standard input.")
+    ] = "",
 ) -> None:
     """Say a word of /rotate from this host, also when Slack is down."""
+    from bot.signing import read_signature
     from bot.terminal import say
 
-    settings = _settings()
-    _exit(say(settings, words, as_json=as_json, wait=wait))
+    try:
+        signed = read_signature(signature) if signature else ""
+    except Refused as error:
+        _fail(str(error), WRONG)
+    _exit(say(_settings(), words, as_json=as_json, wait=wait, signature=signed))
 
 
 @app.command()
@@ -70,6 +77,29 @@ def plan(credential: str, as_json: Json = False) -> None:
     from bot.terminal import plan as show_plan
 
     _exit(show_plan(_settings(), credential, as_json=as_json))
+
+
+@app.command()
+def approve(
+    rotation: Annotated[str, typer.Argument(help="The rotation, such as R-7.")],
+    credential: Annotated[str, typer.Option(help="Its credential, as the card shows it.")],
+    environment: Annotated[str, typer.Option(help="The credential's environment.")],
+    plan: Annotated[str, typer.Option(help="The plan's digest, sha256:…")],
+    nonce: Annotated[str, typer.Option(help="The nonce on the card.")],
+    vote: Annotated[str, typer.Option(help="What the card asks you to sign.")] = "approve",
+    key: Annotated[str, typer.Option(help="The SSH key; git's, a usual one or your agent's when left out.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", help="Sign without asking.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Sign an approval with your SSH key, on your own machine. Needs no settings and sends nothing."""
+    from bot.core.ballot import Ballot
+    from bot.signing import approve as sign
+
+    try:
+        ballot = Ballot(rotation, credential, environment, plan, nonce, vote)
+    except Refused as error:
+        _fail(str(error), WRONG)
+    _exit(sign(ballot, key, yes=yes, as_json=as_json))
 
 
 @app.command()

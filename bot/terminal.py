@@ -25,8 +25,11 @@ GOOD, PROBLEMS, WRONG = 0, 1, 2
 LOOK_EVERY = 0.05
 
 
-def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
-    """Store the words like any other intent and print the worker's answer; words that only read answer here."""
+def say(settings: Settings, words: str, *, as_json: bool, wait: float, signature: str = "") -> int:
+    """Store the words like any other intent and print the worker's answer; words that only read answer here.
+
+    `signature` is what an approver signed with `keyturn approve`, read from a file.
+    """
     from bot.app import build_engine, open_database
     from bot.engine.intake import Heard
     from bot.engine.worker import as_json as answer_json
@@ -36,7 +39,8 @@ def say(settings: Settings, words: str, *, as_json: bool, wait: float) -> int:
     database.check_schema()
     engine = build_engine(settings, database)
     _refuse_stranger(engine.people.person(f"os:{_me()}"))
-    heard = Heard(key=f"cli-{uuid.uuid4()}", account=f"os:{_me()}", text=words, surface="cli")
+    flags = {"signature": signature} if signature else {}
+    heard = Heard(key=f"cli-{uuid.uuid4()}", account=f"os:{_me()}", text=words, flags=flags, surface="cli")
     try:
         receipt = engine.intake.hear(heard)
     except Refused as error:

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.contracts.command import Answer, Call, Need, Rotations
 from bot.contracts.people import Directory
+from bot.core.ballot import look_at, parse_signature
 from bot.core.errors import Permanent, Refused
 from bot.core.events import Entry, Event
 from bot.core.suspicion import looks_like_secret
 from bot.core.words import Typed, parse, rotation_number
 from bot.store.database import Database
+
+SIGNATURE = "signature"
+"""The flag under which a signature travels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +32,7 @@ class Heard:
     word: str = ""
     args: tuple[str, ...] = ()
     flags: Mapping[str, str] = field(default_factory=dict)
+    """Beside those in `text`. `signature` is a field of its own, read strictly; nobody types it as a flag."""
     channel: str = ""
     surface: str = "slack"
     bound: Mapping[str, str] = field(default_factory=dict)
@@ -70,6 +75,7 @@ class Intake:
         else:
             flags = {word: getattr(command, "flags", {}) for word, command in commands.items()}
             typed = parse(heard.text, flags)
+            typed = replace(typed, flags={**typed.flags, **heard.flags})
         if typed.word not in commands:
             raise Refused(f"There is no word {typed.word[:40]!r}; see them all with: help.", code="unknown-word")
         return typed
@@ -81,7 +87,7 @@ class Intake:
         Raises `Permanent` when the database cannot be written: do not acknowledge.
         """
         self._refuse_secrets(heard)
-        typed = self.read(heard)
+        typed = self._read_signature(heard, self.read(heard))
         command = self._commands()[typed.word]
         if getattr(command, "at_once", False):
             person = self._directory.known(heard.account)
@@ -128,7 +134,7 @@ class Intake:
                     "intent": row.number,
                     "word": typed.word,
                     "args": list(typed.args),
-                    "flags": dict(typed.flags),
+                    "flags": _named(typed.flags),
                     "surface": heard.surface,
                     "channel": heard.channel,
                     "plan": bound.get("digest", ""),
@@ -137,8 +143,24 @@ class Intake:
                 tx.audit(Entry(Event.INTENT, heard.account, rotation=rotation, detail=detail))
         return Receipt(number=row.number, fresh=fresh, word=typed.word)
 
+    def _read_signature(self, heard: Heard, typed: Typed) -> Typed:
+        """The same with its signature in canonical form. Raises `Refused` for what is none, audited, not stored."""
+        given = typed.flags.get(SIGNATURE, "")
+        rest = {name: value for name, value in typed.flags.items() if name != SIGNATURE}
+        if not given.strip():
+            return replace(typed, flags=rest)
+        try:
+            return replace(typed, flags={**rest, SIGNATURE: parse_signature(given)})
+        except Refused as error:
+            with self._database.begin() as tx:
+                detail = {"code": error.code, "field": SIGNATURE, "surface": heard.surface}
+                tx.audit(Entry(Event.REFUSED, heard.account, detail=detail))
+            raise
+
     def _refuse_secrets(self, heard: Heard) -> None:
-        for text in (heard.text, *heard.args, *heard.flags.values()):
+        # a signature has a reader of its own, which is stricter
+        flags = [value for name, value in heard.flags.items() if name != SIGNATURE]
+        for text in (heard.text, *heard.args, *flags):
             kind = looks_like_secret(text)
             if kind is None:
                 continue
@@ -150,6 +172,11 @@ class Intake:
                 f"visible and rotate it. Values go in on a terminal, never in Slack.",
                 code="secret-typed",
             )
+
+
+def _named(flags: Mapping[str, str]) -> dict[str, str]:
+    """For the audit of an intent: of a signature the key's name, because the vote's own row holds all of it."""
+    return {name: look_at(value).fingerprint if name == SIGNATURE else value for name, value in flags.items()}
 
 
 def need_of(command: Any) -> Need:
