@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ import runbooks as shipped
 from bot.core import schedule
 from bot.core.document import LARGEST, Document, Problem, model_problems, read
 from bot.core.errors import Invalid
+from bot.core.incident_rules import Errand, Incidents
 from bot.core.policy import Membership, Policy
 from bot.core.runbook_file import LoadedRunbook, load
-from bot.settings.checks import approval_problems, cross_problems, secret_problems
-from bot.settings.declared import MISTAKES, CredentialEntry, Declared
+from bot.core.windows import Calendar
+from bot.settings.approvals import approval_problems, errand_problems, warnings_of
+from bot.settings.calendar import calendar_of
+from bot.settings.checks import cross_problems, secret_problems
+from bot.settings.declared import MISTAKES, CredentialEntry, Declared, ErrandEntry
 from bot.settings.environment import VARIABLES, Bind, Environment, LogFormat, Transport, read_environment
 from bot.settings.pruning import without
 from bot.settings.rights import membership_of, policy_of
@@ -69,6 +73,11 @@ class Settings:
     runbooks: Mapping[str, LoadedRunbook]
     config_hash: str
     """`sha256:` of the file's bytes; goes into the audit when the settings are applied."""
+    calendar: Calendar
+    """When ordinary rotations may begin."""
+    signers: Path | None
+    """OpenSSH's allowed_signers file; None where none is declared. It is read whenever it counts."""
+    incidents: Incidents
     document: Document = field(repr=False)
 
     @property
@@ -80,6 +89,14 @@ class Settings:
     def members(self) -> Membership:
         """Group name -> its people, for groups that are listed in the file; None for those that Slack keeps."""
         return membership_of(self.declared)
+
+    def warnings(self, now: datetime) -> tuple[str, ...]:
+        """What holds but may not be meant, each with its line; `now` tells what is over."""
+        return tuple(str(problem) for problem in warnings_of(self.document, self.declared, self.policy, now))
+
+    def errand_problems(self, operations: Collection[str]) -> tuple[str, ...]:
+        """Errands of incidents that name none of these operations, each with its line and a hint."""
+        return tuple(str(problem) for problem in errand_problems(self.document, self.declared, operations))
 
     def cadence_line(self, kind: str, environment: str) -> int:
         """Where the cadence of a class and environment is declared."""
@@ -136,7 +153,20 @@ def read_settings(text: str, environment: Environment, *, file: str, folder: Pat
         runbooks=found,
         config_hash="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
         document=document,
+        calendar=calendar_of(declared),
+        signers=folder / declared.signers if declared.signers else None,
+        incidents=Incidents(
+            prefix=declared.incidents.channel_prefix,
+            invite=tuple(declared.incidents.invite),
+            nudge=declared.incidents.nudge,
+            ticket=_errand(declared.incidents.ticket),
+            page=_errand(declared.incidents.page),
+        ),
     )
+
+
+def _errand(entry: ErrandEntry | None) -> Errand | None:
+    return Errand(entry.do, entry.with_) if entry else None
 
 
 def _credential(document: Document, declared: Declared, index: int, entry: CredentialEntry) -> Credential:

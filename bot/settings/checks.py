@@ -4,28 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from bot.core.document import Document, Location, Problem, close
-from bot.core.policy import WITHOUT_APPROVAL, Need, Policy
 from bot.core.runbook_file import LoadedRunbook
 from bot.core.suspicion import looks_like_secret
 from bot.core.words import rotation_number
 from bot.settings.declared import CredentialEntry, Declared
-from bot.settings.rights import SPECIAL, membership_of
+from bot.settings.rights import SPECIAL
 
 _CHANNEL = re.compile(r"[CG][A-Z0-9]+")
-
-
-@dataclass(frozen=True, slots=True)
-class _Target:
-    """A credential as policy sees it."""
-
-    name: str
-    environment: str
-    kind: str
-    owner: str
 
 
 def secret_problems(document: Document) -> list[Problem]:
@@ -45,34 +33,6 @@ def cross_problems(document: Document, declared: Declared, runbooks: Mapping[str
         *_places(document, declared),
         *_credentials(document, declared, runbooks),
     ]
-
-
-def approval_problems(document: Document, declared: Declared, policy: Policy, *, complete: bool) -> list[Problem]:
-    """Rules without approvers where one is needed, and credentials that nobody could start or approve.
-
-    The latter is judged only where the settings are `complete`: a name with a typo is a mistake of its own.
-    """
-    found: list[Problem] = []
-    for index, rule in enumerate(declared.policies):
-        at = ("policies", index, "approvers")
-        if rule.approvers != 0:
-            continue
-        if rule.environments != [WITHOUT_APPROVAL]:
-            message = f"approvers: 0 is allowed for environments: [{WITHOUT_APPROVAL}] alone"
-            found.append(document.problem(at, message, "write approvers: 1, or limit the rule"))
-        if not rule.words or set(rule.words) - {Need.START}:
-            message = "approvers: 0 is allowed for words: [start] alone; skipping and revoking need a second person"
-            found.append(document.problem(at, message, "add words: [start]"))
-    members = membership_of(declared)
-    for index, entry in enumerate(declared.credentials if complete else ()):
-        target = _Target(entry.name, entry.environment, entry.class_, entry.owner)
-        for word in (Need.START, Need.SKIP):
-            granted = word is Need.START or any(word in role.may for role in declared.roles.values())
-            if granted and (why := policy.hopeless(target, members, word)):
-                where = ("credentials", index, "name")
-                hint = "add people to a role or to `from:` of a policy"
-                found.append(document.problem(where, f"{entry.name} ({entry.environment}): {why}", hint))
-    return found
 
 
 def _people(document: Document, declared: Declared) -> Iterator[Problem]:
@@ -107,10 +67,15 @@ def _names(document: Document, declared: Declared) -> Iterator[Problem]:
     listed: list[tuple[Location, list[str]]] = [
         (("roles", name, "who"), role.who) for name, role in declared.roles.items()
     ]
-    listed += [(("policies", index, "from"), policy.from_) for index, policy in enumerate(declared.policies)]
+    for number, policy in enumerate(declared.policies):
+        listed.append((("policies", number, "from"), policy.from_))
+        listed += [(("policies", number, "escalate", step, "to"), one.to) for step, one in enumerate(policy.escalate)]
+    listed.append((("incidents", "invite"), declared.incidents.invite))
     for at, names in listed:
         for index, name in enumerate(names):
-            if name not in known:
+            if at[0] == "incidents" and name == "everyone":
+                yield document.problem((*at, index), "a channel cannot be made for everyone", "name a group")
+            elif name not in known:
                 yield document.problem((*at, index), f"{name!r} is neither a person nor a group", close(name, known))
 
 
@@ -119,7 +84,12 @@ def _places(document: Document, declared: Declared) -> Iterator[Problem]:
     environments = {entry.environment for entry in declared.credentials}
     classes = {entry.class_ for entry in declared.credentials}
     parts: list[tuple[Location, Any]] = [(("roles", name), role) for name, role in declared.roles.items()]
-    parts += [(("policies", index), policy) for index, policy in enumerate(declared.policies)]
+    sections: dict[str, list[Any]] = {
+        "policies": list(declared.policies),
+        "windows": list(declared.windows),
+        "freezes": list(declared.freezes),
+    }
+    parts += [((section, index), part) for section, listed in sections.items() for index, part in enumerate(listed)]
     for at, part in parts:
         pairs = (("environments", part.environments, environments), ("classes", part.classes, classes))
         for key, names, known in pairs:

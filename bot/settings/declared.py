@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from bot.core import duration, schedule
+from bot.core.document import close
 from bot.core.policy import Need
 from bot.core.runbook import Model
 
@@ -18,6 +21,11 @@ SlackTeam = Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]+$")]
 PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,60}$")]
 Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,60}$")]
 OsUser = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}\$?$")]
+_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2})?)?$"
+_OPENS = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
+_CLOSES = r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
+_WORD = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
+_PREFIX = r"^[a-z0-9][a-z0-9_-]{0,19}$"
 
 MISTAKES = {
     r"^(?:T[A-Z0-9]+/)?[UW][A-Z0-9]+$": "write a Slack member id such as U0123ABCD (their profile, Copy member ID)",
@@ -27,6 +35,11 @@ MISTAKES = {
     r"^[a-z][a-z0-9._-]{0,60}$": "write a name of small letters, digits, dots, dashes and underscores",
     r"^[a-z][a-z0-9-]{0,60}$": "write a name of small letters, digits and dashes",
     r"^[a-z_][a-z0-9_.-]{0,31}\$?$": "write a user name of this machine",
+    _DATE: "write a date such as 2026-12-20, which counts whole, or 2026-12-20 17:00",
+    _OPENS: "write an hour such as 09:30",
+    _CLOSES: "write an hour such as 16:30; 24:00 is the end of the day",
+    _WORD: "write an adapter's operation such as github.open_issue",
+    _PREFIX: "write up to 20 small letters, digits, dashes and underscores",
 }
 """Pattern -> what to write instead, for the messages."""
 
@@ -51,7 +64,43 @@ def _by_environment(value: Any) -> Any:
     return value if isinstance(value, dict) else {"default": value}
 
 
+def _dated(text: str) -> str:
+    try:
+        year = (date if len(text) == len("2026-12-20") else datetime).fromisoformat(text).year
+    except ValueError:
+        raise ValueError("there is no such day or hour") from None
+    if not 2000 <= year < 2200:
+        raise ValueError("the year lies between 2000 and 2199")
+    return text
+
+
+def _zone(name: str) -> str:
+    try:
+        ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError):
+        near = close(name, available_timezones())
+        raise ValueError(f"there is no time zone of this name; {near or 'write one such as Europe/Berlin'}") from None
+    return name
+
+
+def _long_enough(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise ValueError("it must be longer than 0s")
+    return span
+
+
+def _boxed(span: timedelta) -> timedelta:
+    if not timedelta(0) < span <= timedelta(days=1):
+        raise ValueError("it must be longer than 0s and at most 24h")
+    return span
+
+
 Span = Annotated[timedelta, BeforeValidator(_span)]
+Some = Annotated[timedelta, BeforeValidator(_span), AfterValidator(_long_enough)]
+Moment = Annotated[str, StringConstraints(pattern=_DATE), AfterValidator(_dated)]
+Opens = Annotated[str, StringConstraints(pattern=_OPENS)]
+Closes = Annotated[str, StringConstraints(pattern=_CLOSES)]
+Zone = Annotated[str, StringConstraints(max_length=60), AfterValidator(_zone)]
 Cadence = Annotated[timedelta, BeforeValidator(_cadence)]
 Names = Annotated[list[str], BeforeValidator(_listed)]
 Labels = Annotated[list[Label], BeforeValidator(_listed)]
@@ -104,8 +153,34 @@ class RoleEntry(Model):
     """Only when said in these; none means anywhere."""
 
 
+class Day(StrEnum):
+    """Days of the week."""
+
+    MONDAY = "mon"
+    TUESDAY = "tue"
+    WEDNESDAY = "wed"
+    THURSDAY = "thu"
+    FRIDAY = "fri"
+    SATURDAY = "sat"
+    SUNDAY = "sun"
+
+
+class EscalationEntry(Model):
+    """Who else may approve once a request has waited so long."""
+
+    after: Some
+    """Since the request; each later entry later, and all before it expires."""
+    to: Names = Field(min_length=1)
+    """People, groups, `owner` or `everyone`; they are asked as well, nobody is taken out."""
+    page: bool = False
+    """Whether they are paged too, as `incidents.page` says."""
+
+
 class PolicyEntry(Model):
-    """A rule for environments, classes and words. The first that names approvers and fits is the one that holds."""
+    """A rule for environments, classes and words.
+
+    The first that fits and says something of approvals is the one that holds for them.
+    """
 
     environments: Labels = Field(default_factory=list)
     """Only for these; none means all."""
@@ -114,11 +189,21 @@ class PolicyEntry(Model):
     words: Annotated[list[Need], BeforeValidator(_listed)] = Field(default_factory=list)
     """Only for these, such as `skip`; none means all that need an approval."""
     approvers: int | None = Field(default=None, ge=0, le=10)
-    """How many people besides the requester; 0 only for `start` in development."""
+    """How many people besides the requester, 1 if nothing is said; 0 only for `start` in development."""
     from_: Names = Field(default_factory=list, alias="from")
     """Who may approve."""
-    expires: Span = timedelta(hours=24)
-    """How long a request waits for its approvals."""
+    expires: Some | None = None
+    """How long a request waits for its approvals: 24h if nothing is said, 30m in a rule for `revoke` alone."""
+    remind: Some | None = None
+    """How often those who may approve are reminded meanwhile."""
+    escalate: list[EscalationEntry] = Field(default_factory=list)
+    """Who else is asked when nobody approves."""
+    signature: Literal["required", "optional"] = "optional"
+    """Whether an approval needs an SSH signature by a key of `signers`."""
+    break_glass: Annotated[timedelta, BeforeValidator(_span), AfterValidator(_boxed)] | None = None
+    """To revoke: for how long one person with a signature may contain alone. Not at all unless given."""
+    private: bool = False
+    """To revoke: whether the incident's channel is private."""
     minimum_overlap: Span | None = None
     """How long the old credential must stay valid beside the new one."""
     warn_before: Span | None = None
@@ -127,7 +212,86 @@ class PolicyEntry(Model):
     @property
     def approves(self) -> bool:
         """Whether the entry is an approval rule."""
-        return self.approvers is not None or bool(self.from_)
+        lists = self.from_ or self.escalate or self.signature == "required" or self.private
+        spans = (self.approvers, self.expires, self.remind, self.break_glass)
+        return bool(lists) or any(part is not None for part in spans)
+
+    @property
+    def within(self) -> timedelta:
+        """How long a request waits."""
+        alone = self.words == [Need.REVOKE]
+        return self.expires if self.expires is not None else timedelta(minutes=30) if alone else timedelta(hours=24)
+
+
+class DelegateEntry(Model):
+    """Somebody who approves in place of somebody else, as one and the same vote."""
+
+    for_: PersonName = Field(alias="for")
+    """Who is away."""
+    to: PersonName
+    """Who stands in wherever they may approve, but not for their requests, and not for those they stand in for."""
+    until: Moment
+    """The last day, or the last moment; in UTC unless it says otherwise."""
+
+
+class WindowEntry(Model):
+    """Hours in which ordinary rotations may begin. Without one that fits they may at any time."""
+
+    name: Label
+    environments: Labels = Field(default_factory=list)
+    """Only for these; none means all."""
+    classes: Labels = Field(default_factory=list)
+    """Only for credentials of these classes; none means all."""
+    days: Annotated[list[Day], BeforeValidator(_listed)] = Field(default_factory=lambda: list(Day), min_length=1)
+    """The days on which it opens."""
+    from_: Opens = Field(default="00:00", alias="from")
+    """When it opens."""
+    to: Closes = "24:00"
+    """When it closes; an hour not after `from` is one of the next day."""
+    timezone: Zone = "UTC"
+    """Whose clock is meant, such as Europe/Berlin."""
+
+
+class FreezeEntry(Model):
+    """Days on which no ordinary rotation begins, but for what is due before they end."""
+
+    name: str = Field(min_length=1, max_length=60)
+    environments: Labels = Field(default_factory=list)
+    """Only for these; none means all."""
+    classes: Labels = Field(default_factory=list)
+    """Only for credentials of these classes; none means all."""
+    from_: Moment = Field(alias="from")
+    """The first day, or the first moment."""
+    to: Moment
+    """The last day, or the moment at which it ends."""
+    timezone: Zone = "UTC"
+    """Whose days are meant."""
+    reason: str = Field(default="", max_length=200)
+    """For the people whom it holds up."""
+
+
+class ErrandEntry(Model):
+    """An adapter's operation, run once for an incident."""
+
+    do: Annotated[str, StringConstraints(pattern=_WORD)]
+    """Its word; [adapters](adapters.md) has them."""
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    """What it has to be given."""
+
+
+class IncidentsEntry(Model):
+    """What happens beside the steps when something is revoked."""
+
+    channel_prefix: Annotated[str, StringConstraints(pattern=_PREFIX)] = "inc"
+    """What the names of the channels begin with."""
+    invite: Names = Field(default_factory=list)
+    """Who is invited besides those who asked and approved: people, groups or `owner`."""
+    nudge: Some = timedelta(minutes=15)
+    """After how long a silence the channel is asked for an update."""
+    ticket: ErrandEntry | None = None
+    """Opens the ticket."""
+    page: ErrandEntry | None = None
+    """Pages people."""
 
 
 class CredentialEntry(Model):
@@ -183,6 +347,16 @@ class Declared(Model):
     """Who may do what, and where."""
     policies: list[PolicyEntry] = Field(default_factory=list)
     """How many have to approve what, and who; also how long overlaps last at least."""
+    delegates: list[DelegateEntry] = Field(default_factory=list)
+    """Who stands in for whom."""
+    windows: list[WindowEntry] = Field(default_factory=list)
+    """When ordinary rotations may begin."""
+    freezes: list[FreezeEntry] = Field(default_factory=list)
+    """When they may not."""
+    signers: str | None = Field(default=None, min_length=1, max_length=1000)
+    """OpenSSH's allowed_signers file with people's public keys, counted from this file; principals are their names."""
+    incidents: IncidentsEntry = IncidentsEntry()
+    """The channel, the ticket and the pager of a revocation."""
     cadences: dict[Label, Annotated[dict[Label, Cadence], BeforeValidator(_by_environment)]] = Field(
         default_factory=dict
     )

@@ -9,9 +9,12 @@ from pydantic import ValidationError
 
 from bot.core.document import Document, Location
 
-_LISTS = ("policies", "credentials", "runbooks")
+_LISTS = ("policies", "credentials", "runbooks", "delegates", "windows", "freezes")
 _KEPT = ("people", "groups", "channels")
 """Sections whose names are looked up by others: a name stays known, with a stand-in for its entry."""
+
+_STAND_INS: dict[str, Any] = {"signers": "allowed_signers", "incidents": {"page": {"do": "a.b"}}}
+"""For sections that others only want to be there: a mistake inside is not one more of theirs."""
 
 
 def without(document: Document, error: ValidationError) -> Document:
@@ -26,6 +29,8 @@ def without(document: Document, error: ValidationError) -> Document:
         section = str(top)
         if section in _LISTS and inner and isinstance(inner[0], int):
             dropped.setdefault(section, set()).add(inner[0])
+        elif section in _STAND_INS:
+            data[section] = _STAND_INS[section]
         elif inner and isinstance(data.get(section), dict):
             rest = {key: value for key, value in data[section].items() if key != inner[0]}
             kept = section in _KEPT and "[key]" not in inner and inner[0] not in unfit

@@ -1,10 +1,11 @@
-"""From declared people, groups, roles and policies to the policy that decides."""
+"""From declared people, groups, roles, policies and delegates to the policy that decides."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from bot.core.policy import ApprovalRule, Membership, Person, Policy, Role, Who
+from bot.core.policy import ApprovalRule, Delegate, Escalation, Membership, Person, Policy, Role, Who
+from bot.settings.calendar import moment_of
 from bot.settings.declared import Declared
 
 SPECIAL = ("everyone", "owner")
@@ -37,15 +38,25 @@ def policy_of(declared: Declared) -> Policy:
         ApprovalRule(
             count=1 if entry.approvers is None else entry.approvers,
             who=who_of(declared, entry.from_),
-            expires=entry.expires,
+            expires=entry.within,
             environments=frozenset(entry.environments),
             classes=frozenset(entry.classes),
             words=frozenset(word.value for word in entry.words),
+            escalation=tuple(Escalation(one.after, who_of(declared, one.to), one.page) for one in entry.escalate),
+            remind=entry.remind,
+            signed=entry.signature == "required",
+            break_glass=entry.break_glass,
+            private=entry.private,
         )
         for entry in declared.policies
         if entry.approves
     )
-    return Policy(people, frozenset(declared.groups), roles, rules)
+    delegates = tuple(
+        Delegate(entry.for_, entry.to, moment_of(entry.until, last=True))
+        for entry in declared.delegates
+        if entry.for_ in declared.people and entry.to in declared.people
+    )
+    return Policy(people, frozenset(declared.groups), roles, rules, delegates)
 
 
 def who_of(declared: Declared, names: Iterable[str]) -> Who:
