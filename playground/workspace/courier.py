@@ -98,6 +98,10 @@ class Courier:
         attempt = Attempt(self.state.now(), envelope_id, "")
         with self.state.changing():
             delivery.attempts.append(attempt)
+        if self.faults.outage is not None:
+            with self.state.changing():
+                attempt.error = "not_connected"
+            return Carried(False, reason="not_connected")
         copies = 2 if "duplicate" in met else 1
         results = await asyncio.gather(
             *(

@@ -16,15 +16,28 @@ Outage = Literal["503", "cut"]
 
 @dataclass
 class WebFault:
-    """The next `left` calls of a method (`*` is any) go wrong in this way."""
+    """The next `left` calls of a method (`*` is any) go wrong in this way; None is all of them."""
 
     method: str
-    left: int
+    left: int | None
     error: str = ""
     status: int = 0
     retry_after: int = 0
     hang: float = 0.0
     cut: Cut | None = None
+    done: bool = False
+    channel: str = ""
+    fired: int = 0
+
+
+@dataclass
+class Moment:
+    """Something that happens around the next `left` calls of a method."""
+
+    method: str
+    do: Callable[[], object]
+    left: int
+    after: bool
 
 
 @dataclass
@@ -50,6 +63,7 @@ class Faults:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._web: list[WebFault] = []
+        self._moments: list[Moment] = []
         self._deliveries: list[DeliveryFault] = []
         self._shuffle: _Shuffle | None = None
         self.outage: Outage | None = None
@@ -61,20 +75,33 @@ class Faults:
         self,
         method: str = "*",
         *,
-        times: int = 1,
+        times: int | None = 1,
         error: str = "",
         status: int = 0,
         retry_after: int = 0,
         hang: float = 0.0,
         cut: Cut | None = None,
-    ) -> None:
-        """Spoil the next calls of a method.
+        done: bool = False,
+        channel: str = "",
+    ) -> WebFault:
+        """Spoil the next calls of a method, or all of them (`times` None), until `clear()`.
 
         `error` answers ok:false; `status` an HTTP status (429 with `retry_after`, in seconds); `hang` holds the
-        answer back so many seconds; `cut` breaks the connection before the work is done, or after.
+        answer back so many seconds; `cut` breaks the connection before the work is done, or after. With `done` the
+        work is done although the answer is an error. `channel`, an id, spoils only calls about that channel.
+        """
+        fault = WebFault(method, times, error, status, retry_after, hang, cut, done, channel)
+        with self._lock:
+            self._web.append(fault)
+        return fault
+
+    def at(self, method: str, do: Callable[[], object], *, times: int = 1, after: bool = False) -> None:
+        """Do something at the very moment of the next calls of a method: before the answer is made up, or after.
+
+        `do` runs while the caller waits, on the thread that serves everybody: it must not wait for anything itself.
         """
         with self._lock:
-            self._web.append(WebFault(method, times, error, status, retry_after, hang, cut))
+            self._moments.append(Moment(method, do, times, after))
 
     def down(self, how: Outage = "503") -> None:
         """Take the whole of Slack down until `up()`: no call is answered, no socket stays open."""
@@ -126,6 +153,7 @@ class Faults:
         """Switch everything off."""
         with self._lock:
             self._web.clear()
+            self._moments.clear()
             self._deliveries.clear()
             shuffle, self._shuffle = self._shuffle, None
             self.outage = None
@@ -135,7 +163,7 @@ class Faults:
 
     def apply(self, what: str, options: dict[str, Any]) -> None:
         """Throw a switch by name, for the control surface. Raises LookupError, TypeError."""
-        known: dict[str, Callable[..., None]] = {
+        known: dict[str, Callable[..., object]] = {
             "web": self.web,
             "down": self.down,
             "up": self.up,
@@ -155,14 +183,26 @@ class Faults:
 
     # --- what the server asks ---
 
-    def next_web(self, method: str) -> WebFault | None:
+    def next_web(self, method: str, channel: str = "") -> WebFault | None:
         """The fault that meets this call, used up by one."""
         with self._lock:
             for fault in self._web:
-                if fault.method in {"*", method} and fault.left > 0:
+                if fault.method not in {"*", method} or fault.left == 0 or fault.channel not in {"", channel}:
+                    continue
+                fault.fired += 1
+                if fault.left is not None:
                     fault.left -= 1
-                    return fault
+                return fault
         return None
+
+    def pass_moment(self, method: str, *, after: bool) -> None:
+        """Do what was to happen around this call."""
+        with self._lock:
+            met = [one for one in self._moments if one.method == method and one.after == after and one.left > 0]
+            for moment in met:
+                moment.left -= 1
+        for moment in met:
+            moment.do()
 
     def next_delivery(self, delivery: Delivery) -> list[DeliveryFault]:
         """The faults that meet this delivery, each used up by one."""

@@ -18,12 +18,13 @@ from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket
 
 from playground.workspace import respond
+from playground.workspace.contract import METHODS
 from playground.workspace.faults import Faults, WebFault
 from playground.workspace.seed import TEAM_ID
 from playground.workspace.sockets import SocketMode
 from playground.workspace.state import State
 from playground.workspace.transports import Transports
-from playground.workspace.webapi import Api, Request
+from playground.workspace.webapi import Api, Refusal, Request, read_arguments
 
 PAGE = Path(__file__).parent / "page"
 MOST_BODY = 2_000_000
@@ -65,7 +66,7 @@ class Server:
         self.app = Starlette(
             routes=[
                 Route("/api/{method}", self._api, methods=["GET", "POST"]),
-                WebSocketRoute("/link/", sockets.serve),
+                WebSocketRoute("/link/", self._link),
                 Route("/response/{team}/{key}", self._respond, methods=["POST"]),
                 Route("/control/{action}", self._control, methods=["POST"]),
                 WebSocketRoute("/live", self._live),
@@ -84,36 +85,55 @@ class Server:
         if self.faults.outage is not None:
             self.api.log(name, {}, {"outage": self.faults.outage}, 0 if self.faults.outage == "cut" else 503)
             return self._cut(request) if self.faults.outage == "cut" else PlainTextResponse("down", 503)
-        fault = self.faults.next_web(name)
-        if fault is not None and (spoiled := await self._before(fault, name, request)) is not None:
-            return spoiled
         if len(body) > MOST_BODY:
             return PlainTextResponse("request too large", 413)
-        answer = self.api.answer(name, Request(request.method, request.headers, request.url.query, body))
-        if fault is not None and fault.cut == "after":
+        call = Request(request.method, request.headers, request.url.query, body)
+        fault = self.faults.next_web(name, _channel_of(name, call))
+        if fault and not fault.done and (spoiled := await self._spoiled(fault, name, request)) is not None:
+            return spoiled
+        self.faults.pass_moment(name, after=False)
+        answer = self.api.answer(name, call)
+        self.faults.pass_moment(name, after=True)
+        if fault and fault.cut == "after":
             return self._cut(request)
+        if fault and fault.done and (spoiled := await self._spoiled(fault, name, request)) is not None:
+            return spoiled
         return JSONResponse(answer.body, answer.status, answer.headers)
 
-    async def _before(self, fault: WebFault, name: str, request: HttpRequest) -> Response | None:
-        """What a fault does instead of the call, if it does not let the call through."""
+    async def _spoiled(self, fault: WebFault, name: str, request: HttpRequest) -> Response | None:
+        """What a fault answers instead of the call, if it does not let the answer through."""
         if fault.hang:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.closing.wait(), fault.hang)
         if fault.cut == "before":
-            self.api.log(name, {}, {"fault": "cut"}, 0)
+            self._note(fault, name, {"fault": "cut"}, 0)
             return self._cut(request)
         if fault.status == 429 or fault.error == "ratelimited":
             body = {"ok": False, "error": "ratelimited"}
-            self.api.log(name, {}, body, 429)
+            self._note(fault, name, body, 429)
             return JSONResponse(body, 429, {"retry-after": str(fault.retry_after or 1)})
         if fault.status:
-            self.api.log(name, {}, {"fault": fault.status}, fault.status)
+            self._note(fault, name, {"fault": fault.status}, fault.status)
             return PlainTextResponse("upstream trouble", fault.status)
         if fault.error:
-            body = {"ok": False, "error": fault.error}
-            self.api.log(name, {}, body, 200)
-            return JSONResponse(body)
+            refusal: Json = {"ok": False, "error": fault.error}
+            if fault.error == "missing_scope":
+                needed = METHODS[name].scopes if name in METHODS else ()
+                refusal |= {"needed": ",".join(needed), "provided": ",".join(sorted(self.state.app.scopes))}
+            self._note(fault, name, refusal, 200)
+            return JSONResponse(refusal)
         return None
+
+    def _note(self, fault: WebFault, name: str, body: Json, status: int) -> None:
+        """Write down a call that a fault answered, unless it was written down when its work was done."""
+        if not fault.done:
+            self.api.log(name, {}, body, status)
+
+    async def _link(self, websocket: WebSocket) -> None:
+        if self.faults.outage is not None:
+            await websocket.close(1013)
+            return
+        await self.sockets.serve(websocket)
 
     def _cut(self, request: HttpRequest) -> Response:
         client = request.client
@@ -125,7 +145,7 @@ class Server:
         if self.faults.outage is not None:
             return self._cut(request) if self.faults.outage == "cut" else PlainTextResponse("down", 503)
         fault = self.faults.next_web("response_url")
-        if fault is not None and (spoiled := await self._before(fault, "response_url", request)) is not None:
+        if fault is not None and (spoiled := await self._spoiled(fault, "response_url", request)) is not None:
             return spoiled
         try:
             body = json.loads(await request.body())
@@ -184,6 +204,15 @@ class Server:
                 "cache-control": "no-store",
             },
         )
+
+
+def _channel_of(name: str, call: Request) -> str:
+    """The channel that a call is about, as far as it can be read."""
+    try:
+        arguments, _ = read_arguments(name, call)
+    except Refusal:
+        return ""
+    return str(arguments.get("channel") or arguments.get("channel_id") or "")
 
 
 def _refuse_foreign(host: str, origin: str | None) -> None:

@@ -87,7 +87,7 @@ class Api:
         arguments: Json = {}
         with self.state.lock:
             try:
-                arguments, warning = _arguments(name, request)
+                arguments, warning = read_arguments(name, request)
                 answer = self._serve(name, request, arguments)
                 if warning:
                     answer.body.setdefault("warning", warning)
@@ -144,8 +144,8 @@ class Api:
             self.require(*method.scopes)
 
 
-def _arguments(name: str, request: Request) -> tuple[Json, str]:
-    """The arguments from query and body, and Slack's warning about the body's charset."""
+def read_arguments(name: str, request: Request) -> tuple[Json, str]:
+    """The arguments from query and body, and Slack's warning about the body's charset. Raises Refusal."""
     arguments: Json = dict(parse_qsl(request.query, keep_blank_values=True))
     content_type = request.headers.get("content-type", "")
     kind = content_type.partition(";")[0].strip().lower()
