@@ -145,7 +145,7 @@ class Server:
         if self.faults.outage is not None:
             return self._cut(request) if self.faults.outage == "cut" else PlainTextResponse("down", 503)
         fault = self.faults.next_web("response_url")
-        if fault is not None and (spoiled := await self._spoiled(fault, "response_url", request)) is not None:
+        if fault and not fault.done and (spoiled := await self._spoiled(fault, "response_url", request)) is not None:
             return spoiled
         try:
             body = json.loads(await request.body())
@@ -156,8 +156,10 @@ class Server:
         status, text = respond.use(self.state, request.path_params["key"], body)
         shown = {"ok": True} if status == 200 else json.loads(text)
         self.api.log("response_url", body if isinstance(body, dict) else {}, shown, status)
-        if fault is not None and fault.cut == "after":
+        if fault and fault.cut == "after":
             return self._cut(request)
+        if fault and fault.done and (spoiled := await self._spoiled(fault, "response_url", request)) is not None:
+            return spoiled
         return PlainTextResponse(text, status)
 
     # --- the person's side ---
