@@ -24,12 +24,14 @@ from bot.engine.apply import apply
 from bot.engine.board import Board
 from bot.engine.checklist import Boxes
 from bot.engine.directory import DeclaredPeople
+from bot.engine.electorate import Electorate
 from bot.engine.executor import Executor
 from bot.engine.intake import Intake
 from bot.engine.legs import Legs, TargetRows
 from bot.engine.library import Library
 from bot.engine.planner import Planner
 from bot.engine.secrets import SecretDoor
+from bot.engine.signers import Signers
 from bot.engine.timers import Timers
 from bot.engine.trouble import Troubleshooter
 from bot.engine.worker import Worker
@@ -127,9 +129,10 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     checklist = Boxes(recent, members, database.now)
     planner = Planner(catalog, library, door, checklist, policy.rule, database.now)
     trouble = Troubleshooter(database, catalog, executor)
-    board = Board(database, planner, policy, people, trouble, library, catalog.commands)
+    electorate = Electorate(policy, people, Signers(settings.signers, [person.id for person in policy.people]))
+    board = Board(database, planner, policy, people, electorate, trouble, library, catalog.commands, settings.calendar)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
-    legs = Legs(database, executor, board.replan, name)
+    legs = Legs(database, executor, board.replan, name, board.opening)
     worker = Worker(database, legs, catalog.commands, board, people, name)
     return Engine(
         settings=settings,
@@ -139,7 +142,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         board=board,
         intake=Intake(database, catalog.commands, board, people),
         worker=worker,
-        timers=Timers(database, name, under_way=worker.under_way),
+        timers=Timers(database, name, under_way=worker.under_way, called=board.called),
         people=people,
         name=name,
     )

@@ -11,6 +11,8 @@ from bot.core.errors import Refused
 
 usage = "approve R-7"
 need = Need.APPROVE
+flags = {"signature": "your SSH signature, where policy asks for one; keyturn approve makes it"}
+sign = "approve"
 
 
 def run(call: Call, rotations: Rotations) -> Answer:
@@ -19,6 +21,9 @@ def run(call: Call, rotations: Rotations) -> Answer:
         raise Refused(f"Say which rotation you approve: {usage}; status shows the open ones.", code="usage")
     rotation = rotations.vote(call, call.args[0], approve=True, reason=call.flags.get("reason", ""))
     missing = rotation.missing_approvals
+    if rotation.unconfirmed:
+        still = f" {rotation.plan.requester} still has to sign what they asked for."
+        return Answer(f"Your approval of {rotation.id} is counted.{still}", rotation=rotation.number)
     still = f" {missing} more {'is' if missing == 1 else 'are'} needed." if missing else ""
     open_boxes = [box.name for box in rotation.boxes if not box.ticked] if not missing else []
     if open_boxes:

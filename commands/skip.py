@@ -22,7 +22,7 @@ def run(call: Call, rotations: Rotations) -> Answer:
         raise Refused(f"Say which rotation, and why skipping is safe: {usage}.", code="usage")
     rotation = rotations.skip(call, call.args[0], why, "".join(call.args[1:]))
     if rotation.amendment is not None:
-        step = rotation.plan.steps[rotation.amendment.step]
+        step = rotation.plan.steps[max(rotation.amendment.step, 0)]
         text = f"Skipping {step.id} of {rotation.id} needs a second person, who can approve it on the card."
     else:
         text = f"The step of {rotation.id} ({rotation.plan.credential}) is skipped."

@@ -74,8 +74,9 @@ def _standing(rotation: Rotation) -> str:
         told += f" and for these boxes: {', '.join(boxes)}" if boxes else ""
         return f"{told}, until {rotation.expires_at:%Y-%m-%d %H:%M} UTC."
     if rotation.amendment is not None:
-        skipped = rotation.plan.steps[rotation.amendment.step].id
-        return f"{rotation.amendment.requester} asked to skip {skipped}; a second person can approve that."
+        amendment = rotation.amendment
+        wanted = "undo it" if amendment.step < 0 else f"skip {rotation.plan.steps[amendment.step].id}"
+        return f"{amendment.requester} asked to {wanted}; a second person can approve that."
     if rotation.overlap is Overlap.BLOCKED:
         return f"The new credential is in use; retiring the old one is held at: {step}. {rotation.outcome}"
     if rotation.overlap is Overlap.RETIRING:

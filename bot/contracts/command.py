@@ -85,6 +85,8 @@ class Draft:
     """Findings that do not forbid the start: permissions that could not be checked, a freeze, an old runbook."""
     waits: Mapping[str, str] = field(default_factory=dict)
     """Step id -> its wait or window, with formula and source: `24h = max(...)`."""
+    orders: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    """Of a revocation: order -> {outage, exposure} in sentences."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +200,18 @@ class Rotations(Protocol):
 
     def start(self, call: Call, credential: str, reason: str) -> Rotation:
         """Plan again, compare with `call.bound['digest']` if given, and open the rotation."""
+        ...
+
+    def revocation(self, call: Call, credential: str, reason: str, order: str) -> Draft:
+        """Plan an emergency revocation in an order (empty: the runbook's own), without touching anything."""
+        ...
+
+    def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
+        """Plan again, compare as `start` does, and ask for the revocation."""
+        ...
+
+    def break_glass(self, call: Call, text: str, reason: str) -> Rotation:
+        """Contain on one person's signature, where policy allows it."""
         ...
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:

@@ -5,16 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from bot.core.decision import BOT, Decision, Stale, note, past, queue, skip_now
+from bot.core.decision import BOT, Decision, Stale, go_on, note, past, put, put_back, queue, settled, skip_now
 from bot.core.errors import Refused
 from bot.core.events import Entry, Event
 from bot.core.rotation import (
     Amendment,
     Box,
+    Confirmed,
     Expired,
     Opened,
     PlanChanged,
+    Postponed,
     Rotation,
+    Stage,
     State,
     StepRun,
     Ticked,
@@ -35,12 +38,18 @@ def opened(event: Opened, now: datetime) -> Decision:
         expires_at=now + plan.approve_within,
         boxes=event.boxes,
         channel=event.channel,
+        eligible=event.eligible,
+        called_at=now,
+        unconfirmed=event.unconfirmed,
     )
     detail = {
         "plan": plan.digest,
         "runbook": plan.runbook,
         "runbook_hash": plan.runbook_hash,
         "reason": plan.reason,
+        "word": plan.word,
+        "order": plan.order,
+        "eligible": dict(event.eligible) if event.eligible is not None else None,
         "boxes": {box.name: {"ticked": box.ticked, "by": box.by, "evidence": box.evidence} for box in event.boxes},
     }
     entries = (note(rotation, Event.REQUESTED, plan.requester, **detail),)
@@ -49,11 +58,18 @@ def opened(event: Opened, now: datetime) -> Decision:
 
 def release(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Decision:
     """Start when consent and checklist are complete."""
-    complete = not rotation.missing_approvals and all(box.ticked for box in rotation.boxes)
+    complete = not rotation.missing_approvals and all(box.ticked for box in rotation.boxes) and not rotation.unconfirmed
     if rotation.state is not State.REQUESTED or not complete:
         return Decision(rotation, entries)
     entry = note(rotation, Event.APPROVED, BOT, plan=rotation.plan.digest, by=[vote.person for vote in rotation.votes])
-    return queue(replace(rotation, state=State.APPROVED), 0, (*entries, entry))
+    entries += (entry,)
+    if rotation.glass is None:
+        return queue(replace(rotation, state=State.APPROVED), 0, entries)
+    rotation = replace(rotation, state=State.RUNNING)
+    following = rotation.current
+    if following is None or rotation.steps[following].stage is Stage.PENDING:
+        return go_on(rotation, entries, now)
+    return Decision(settled(rotation), entries)  # a step of the containment is still under way or held
 
 
 def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
@@ -72,9 +88,19 @@ def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
         )
     if not event.approve:
         return _rejected(rotation, event, now)
+    _signed(rotation, event)
+    if rotation.eligible is not None and event.person not in rotation.eligible:
+        raise Refused(
+            f"You were not an approver when {rotation.id} was asked for; somebody who was has to approve it.",
+            code="not-eligible-then",
+        )
+    if rotation.glass is not None and event.person == rotation.glass.by:
+        raise Refused(f"You contained {rotation.id} alone; another person has to approve the rest.", "self-approval")
     if any(vote.person == event.person for vote in rotation.votes):
         raise Refused(f"Your approval of {rotation.id} is already counted.", code="double-vote")
-    rotation = replace(rotation, votes=(*rotation.votes, Vote(event.person, event.because, now)))
+    rotation = replace(
+        rotation, votes=(*rotation.votes, Vote(event.person, event.because, now, event.key, event.instead_of))
+    )
     entry = note(
         rotation,
         Event.VOTE_COUNTED,
@@ -83,6 +109,7 @@ def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
         because=event.because,
         counted=len(rotation.votes),
         needed=rotation.plan.approvers,
+        **_signature(event),
     )
     return release(rotation, (entry,), now)
 
@@ -93,11 +120,14 @@ def _rejected(rotation: Rotation, event: Voted, now: datetime) -> Decision:
             f'A rejection needs a reason: reject {rotation.id} --reason "what is wrong".', code="reason-missing"
         )
     outcome = f"Rejected by {event.person}: {event.reason}"
+    vote = note(rotation, Event.VOTE_COUNTED, event.person, reject=True, reason=event.reason, because=event.because)
+    if rotation.glass is not None:
+        return put_back(rotation, outcome, (vote,), now)
     rotation = replace(rotation, state=State.CANCELLED, ended_at=now, outcome=outcome)
     return Decision(
         rotation,
         (
-            note(rotation, Event.VOTE_COUNTED, event.person, reject=True, reason=event.reason, because=event.because),
+            vote,
             note(rotation, Event.CANCELLED, event.person, reason=event.reason, rejected=True),
         ),
     )
@@ -109,7 +139,9 @@ def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, 
         raise Refused(f"The request to skip a step of {rotation.id} has expired; ask again.", code="expired")
     if event.person == amendment.requester:
         raise Refused(f"You asked to skip this step of {rotation.id}; another person has to agree.", "self-approval")
-    step = rotation.plan.steps[amendment.step].id
+    if event.approve:
+        _signed(rotation, event)
+    step = rotation.plan.steps[amendment.step].id if amendment.step >= 0 else "everything"
     rotation = replace(rotation, amendment=None)
     if not event.approve:
         if not event.reason.strip():
@@ -126,7 +158,11 @@ def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, 
         plan=amendment.digest,
         because=event.because,
         asked_by=amendment.requester,
+        **_signature(event),
     )
+    if amendment.step < 0:
+        outcome = f"Rolled back by {amendment.requester} and {event.person}: {amendment.reason}"
+        return put_back(rotation, outcome, (entry,), now)
     by = f"{amendment.requester} and {event.person}"
     return skip_now(rotation, amendment.step, by, amendment.reason, (entry,), now)
 
@@ -138,6 +174,50 @@ def _same_plan(rotation_id: str, event: Voted, wanted: str, nonce: str) -> None:
             f"there now.",
             code="stale-plan",
         )
+
+
+def _signed(rotation: Rotation, event: Voted) -> None:
+    if rotation.plan.signed and not event.key:
+        raise Refused(
+            f"{rotation.id} is critical: your approval counts only with your SSH signature. Run: "
+            f"keyturn approve {rotation.id}, on your own machine.",
+            code="unsigned",
+        )
+
+
+def confirmed(rotation: Rotation, event: Confirmed, now: datetime) -> Decision:
+    """The requester's own signature of what they asked for on the command line."""
+    if rotation.state is not State.REQUESTED or not rotation.unconfirmed:
+        raise Refused(f"{rotation.id} {past(rotation)}; it needs no signature of yours.", code="late")
+    if event.digest != rotation.plan.digest or event.nonce != rotation.nonce:
+        raise Refused(f"The plan of {rotation.id} is not the one that you signed; sign what it says now.", "stale-plan")
+    entry = note(
+        rotation,
+        Event.VOTE_COUNTED,
+        event.person,
+        plan=event.digest,
+        request=True,
+        key=event.key,
+        signature=event.signature,
+    )
+    return release(replace(rotation, unconfirmed=False), (entry,), now)
+
+
+def postponed(rotation: Rotation, event: Postponed, now: datetime) -> Decision:
+    """An approved rotation waits for its window; the consent lasts until the window ends."""
+    run = rotation.steps[event.step]
+    if rotation.state is not State.APPROVED or run.stage is not Stage.QUEUED or run.attempt != event.attempt:
+        raise Stale("the step has moved on")
+    run = replace(run, stage=Stage.WAITING, due_at=event.at)
+    ends = max(rotation.expires_at, event.until)
+    rotation = replace(rotation, steps=put(rotation.steps, event.step, run), expires_at=ends, outcome=event.why)
+    detail = {"at": event.at.isoformat(), "until": ends.isoformat(), "why": event.why}
+    return Decision(rotation, (note(rotation, Event.POSTPONED, BOT, **detail),))
+
+
+def _signature(event: Voted) -> dict[str, str]:
+    signed = {"key": event.key, "signature": event.signature} if event.key else {}
+    return signed | ({"instead_of": event.instead_of} if event.instead_of else {})
 
 
 def verb(event: Voted) -> str:
@@ -164,7 +244,8 @@ def ticked(rotation: Rotation, event: Ticked, now: datetime) -> Decision:
 
 
 def plan_changed(rotation: Rotation, event: PlanChanged, now: datetime) -> Decision:
-    if rotation.state not in (State.REQUESTED, State.APPROVED) or any(run.touched for run in rotation.steps):
+    begun = any(run.touched for run in rotation.steps) or rotation.glass is not None
+    if rotation.state not in (State.REQUESTED, State.APPROVED) or begun:
         raise Stale("the rotation has begun; its plan is fixed")
     old = rotation.plan.digest
     rotation = replace(
@@ -194,9 +275,14 @@ def _fitted(runs: tuple[StepRun, ...], length: int) -> tuple[StepRun, ...]:
 
 def expired(rotation: Rotation, event: Expired, now: datetime) -> Decision:
     if rotation.amendment is not None and now >= rotation.amendment.expires_at:
-        step = rotation.plan.steps[rotation.amendment.step].id
+        i = rotation.amendment.step
+        step = rotation.plan.steps[i].id if i >= 0 else "everything"
         rotation = replace(rotation, amendment=None)
         return Decision(rotation, (note(rotation, Event.AMENDMENT_LAPSED, BOT, step=step, expired=True),))
+    if rotation.glass is not None and rotation.state is State.REQUESTED and now >= rotation.expires_at:
+        entry = note(rotation, Event.GLASS_LAPSED, BOT, by=rotation.glass.by)
+        outcome = "Nobody else approved what one person contained alone, so it is put back."
+        return put_back(rotation, outcome, (entry,), now)
     if rotation.state is State.REQUESTED and now >= rotation.expires_at:
         outcome = "Nobody approved in time; nothing was changed. Start it again when an approver is there."
         rotation = replace(rotation, state=State.ABANDONED, ended_at=now, outcome=outcome)

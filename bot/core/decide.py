@@ -6,24 +6,31 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
-from bot.core.consent import expired, opened, plan_changed, ticked, voted
+from bot.core.calling import called
+from bot.core.consent import confirmed, expired, opened, plan_changed, postponed, ticked, voted
 from bot.core.decision import Decision, Stale
+from bot.core.glass import glass_broken, taken_over
 from bot.core.progress import began, due, ended, lost
 from bot.core.rotation import (
     Advanced,
     Began,
+    Called,
     Cancelled,
+    Confirmed,
     Due,
     Ended,
     Expired,
+    GlassBroken,
     Happening,
     Lost,
     Opened,
     PlanChanged,
+    Postponed,
     Retried,
     RolledBack,
     Rotation,
     Skipped,
+    TakenOver,
     Ticked,
     Voted,
 )
@@ -46,6 +53,11 @@ def decide(rotation: Rotation | None, event: Happening, now: datetime) -> Decisi
 
 _RULES: dict[type[Any], Callable[[Rotation, Any, datetime], Decision]] = {
     Voted: voted,
+    Called: called,
+    Confirmed: confirmed,
+    Postponed: postponed,
+    GlassBroken: glass_broken,
+    TakenOver: taken_over,
     Ticked: ticked,
     PlanChanged: plan_changed,
     Cancelled: cancelled,

@@ -31,6 +31,10 @@ class Decision:
 def go_on(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Decision:
     """Queue the next step, promote when the rotation proper is complete, retire when everything is."""
     following = rotation.current
+    if waits_behind_glass(rotation) and following is not None and following >= rotation.plan.contained:
+        return Decision(
+            rotation, (*entries, note(rotation, Event.CONTAINED, BOT, until=rotation.expires_at.isoformat()))
+        )
     if rotation.promoted_at is None and (following is None or following >= rotation.plan.promotion):
         rotation, promoted = _promote(rotation, has_overlap=following is not None, now=now)
         entries += promoted
@@ -72,11 +76,32 @@ def _names(rotation: Rotation) -> dict[str, Any]:
     }
 
 
+def waits_behind_glass(rotation: Rotation) -> bool:
+    """Whether one person contained alone, and nobody has approved what follows."""
+    return rotation.glass is not None and rotation.state is State.REQUESTED
+
+
 def queue(rotation: Rotation, i: int, entries: tuple[Entry, ...]) -> Decision:
     run = rotation.steps[i]
     run = replace(run, stage=Stage.QUEUED, attempt=run.attempt + 1, worker="", due_at=None)
     rotation = settled(replace(rotation, steps=put(rotation.steps, i, run)))
     return Decision(rotation, entries, dispatch=i)
+
+
+def put_back(
+    rotation: Rotation, outcome: str, entries: tuple[Entry, ...], now: datetime, by: str = BOT, reason: str = ""
+) -> Decision:
+    """Begin to undo everything that was touched, from the last step backwards."""
+    entry = note(rotation, Event.ROLLING_BACK, by, reason=reason or outcome, was=rotation.state.value)
+    entries += (entry,)
+    rotation = replace(rotation, state=State.ROLLING_BACK, amendment=None, ended_at=None, outcome=outcome)
+    if any(run.stage is Stage.RUNNING for run in rotation.steps):
+        return Decision(rotation, entries)  # its outcome, or the loss of its worker, goes on from here
+    parked = tuple(
+        run if run.stage in FINISHED else replace(run, stage=Stage.HELD if run.touched else Stage.PENDING, due_at=None)
+        for run in rotation.steps
+    )
+    return undo_next(replace(rotation, steps=parked), entries, now)
 
 
 def undo_next(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Decision:
@@ -103,7 +128,7 @@ _BY_STAGE: Mapping[Stage, State] = {
 def settled(rotation: Rotation) -> Rotation:
     """Derive the rotation's state from its current step."""
     i = rotation.current
-    if i is None or rotation.state in (State.APPROVED, State.ROLLING_BACK):
+    if i is None or rotation.state in (State.REQUESTED, State.APPROVED, State.ROLLING_BACK):
         return rotation
     stage = rotation.steps[i].stage
     if rotation.state is State.PROMOTED:
@@ -125,6 +150,9 @@ def past(rotation: Rotation) -> str:
         return f"was already approved by {last.person} at {last.at:%Y-%m-%d %H:%M} UTC"
     ended = f" at {rotation.ended_at:%Y-%m-%d %H:%M} UTC" if rotation.ended_at else ""
     words = {
+        State.REQUESTED: "is contained by one person and waits for a second"
+        if rotation.glass
+        else "waits for approval",
         State.PROMOTED: "is done" if rotation.is_over else "is promoted and retires the old credential",
         State.ROLLED_BACK: "was rolled back",
         State.CANCELLED: "was cancelled",

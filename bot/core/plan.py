@@ -137,6 +137,27 @@ class Plan:
     """Whether the old version counts against `max_valid` during the overlap."""
     max_valid: int
     trouble: tuple[Mapping[str, Any], ...] = field(default=())
+    word: str = "start"
+    """What was asked for: `start`, or `revoke` for an emergency."""
+    order: str = ""
+    """Of a revocation: `replace-first` or `contain-first`."""
+    contained: int = 0
+    """Of a revocation: how many steps from the first on only take the suspected one out; 0 where that is mixed."""
+    signed: bool = False
+    """Whether an approval counts only with an SSH signature."""
+    private: bool = False
+    """Whether the incident's channel is private."""
+    remind: timedelta | None = None
+    """How often those who may approve are reminded."""
+    escalation: tuple[Mapping[str, Any], ...] = ()
+    """{after: seconds since the request, to: names for people, page: whether somebody is woken}, in order."""
+    break_glass: timedelta | None = None
+    """For how long one person alone may contain; None where policy does not allow it."""
+
+    @property
+    def emergency(self) -> bool:
+        """Whether it revokes under suspicion."""
+        return self.word == "revoke"
 
     def to_json(self) -> dict[str, Any]:
         """JSON that `of_json` reads back; its canonical bytes are what the digest covers."""
@@ -165,6 +186,14 @@ class Plan:
             "counts_old": self.counts_old,
             "max_valid": self.max_valid,
             "trouble": [dict(branch) for branch in self.trouble],
+            "word": self.word,
+            "order": self.order,
+            "contained": self.contained,
+            "signed": self.signed,
+            "private": self.private,
+            "remind": self.remind.total_seconds() if self.remind else None,
+            "escalation": [dict(stage) for stage in self.escalation],
+            "break_glass": self.break_glass.total_seconds() if self.break_glass else None,
         }
 
     @classmethod
@@ -172,7 +201,6 @@ class Plan:
         """Read a stored plan; raises `ValueError` for a format this version does not know."""
         if data.get("format") != FORMAT:
             raise ValueError(f"plan format {data.get('format')!r} is not known to this version")
-        cadence = data["cadence"]
         return cls(
             credential=data["credential"],
             environment=data["environment"],
@@ -193,10 +221,18 @@ class Plan:
             approve_within=timedelta(seconds=data["approve_within"]),
             rollback_within=timedelta(seconds=data["rollback_within"]),
             retire_within=timedelta(seconds=data["retire_within"]),
-            cadence=timedelta(seconds=cadence) if cadence is not None else None,
+            cadence=_span(data["cadence"]),
             counts_old=data["counts_old"],
             max_valid=data["max_valid"],
             trouble=tuple(data["trouble"]),
+            word=data["word"],
+            order=data["order"],
+            contained=data["contained"],
+            signed=data["signed"],
+            private=data["private"],
+            remind=_span(data["remind"]),
+            escalation=tuple(data["escalation"]),
+            break_glass=_span(data["break_glass"]),
         )
 
     @cached_property
@@ -221,6 +257,10 @@ class Plan:
     def index(self, step_id: str) -> int | None:
         """Where a step stands, by its id."""
         return next((i for i, step in enumerate(self.steps) if step.id == step_id), None)
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return timedelta(seconds=seconds) if seconds is not None else None
 
 
 def binding_digest(data: Mapping[str, Any]) -> str:

@@ -80,6 +80,8 @@ def ended(rotation: Rotation, event: Ended, now: datetime) -> Decision:
     if run.stage is not Stage.RUNNING or run.attempt != event.attempt or run.worker != event.worker:
         raise Stale("the step has been taken over")
     outcome = event.outcome
+    if rotation.state is State.ABANDONED:
+        return _ended_after_take_over(rotation, event.step, outcome, now)
     if rotation.state is State.ROLLING_BACK and not run.undoing:
         return _ended_while_rolling_back(rotation, event.step, outcome, now)
     match outcome:
@@ -226,6 +228,17 @@ def _ended_while_rolling_back(rotation: Rotation, i: int, outcome: Any, now: dat
     return undo_next(rotation, (entry,), now)
 
 
+def _ended_after_take_over(rotation: Rotation, i: int, outcome: Any, now: datetime) -> Decision:
+    """The step that was in flight when an emergency took over: what came of it is kept, and nothing follows."""
+    run = rotation.steps[i]
+    outputs = {**run.outputs, **(getattr(outcome, "outputs", None) or {})}
+    stage = Stage.DONE if isinstance(outcome, Done) else Stage.HELD
+    rotation = replace(rotation, steps=put(rotation.steps, i, replace(run, stage=stage, outputs=outputs, ended_at=now)))
+    result = type(outcome).__name__.lower()
+    detail = {"step": rotation.plan.steps[i].id, "result": result, "outputs": outputs, "then": "taken over"}
+    return Decision(rotation, (note(rotation, Event.STEP_OUTCOME, BOT, **detail),))
+
+
 def due(rotation: Rotation, event: Due, now: datetime) -> Decision:
     run = rotation.steps[event.step]
     if run.stage is not Stage.WAITING or run.attempt != event.attempt or run.due_at is None or run.due_at > now:
@@ -240,6 +253,9 @@ def lost(rotation: Rotation, event: Lost, now: datetime) -> Decision:
     entries: tuple[Entry, ...] = ()
     if run.stage is Stage.RUNNING:
         entries = (note(rotation, Event.STEP_LOST, BOT, step=planned.id, attempt=run.attempt, worker=run.worker),)
+    if rotation.state is State.ABANDONED:
+        steps = put(rotation.steps, event.step, replace(run, stage=Stage.HELD))
+        return Decision(replace(rotation, steps=steps), entries)
     if rotation.state is State.ROLLING_BACK and not run.undoing:
         steps = put(rotation.steps, event.step, replace(run, stage=Stage.HELD))
         return undo_next(replace(rotation, steps=steps), entries, now)

@@ -96,6 +96,22 @@ class Vote:
     person: str
     because: str
     at: datetime
+    key: str = ""
+    """Fingerprint of the SSH key that signed it; empty for a click."""
+    instead_of: str = ""
+    """The person whom a delegate stood in for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Glass:
+    """One person contained alone, for a time: undone at `until` unless somebody else approves."""
+
+    by: str
+    reason: str
+    at: datetime
+    until: datetime
+    key: str
+    """Fingerprint of the SSH key that signed it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +126,10 @@ class Box:
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """A change of the plan that needs a second person: a step to skip, a wait to end early."""
+    """What needs a second person while a rotation runs: a step to skip, a wait to end early, a revocation to undo."""
 
     step: int
+    """Of the step to skip; -1 when everything is to be rolled back."""
     requester: str
     reason: str
     digest: str
@@ -146,6 +163,16 @@ class Rotation:
     next_due: datetime | None = None
     outcome: str = ""
     """One sentence: why it ended or is held."""
+    eligible: Mapping[str, str] | None = None
+    """Who may approve, as membership stood at the request: person -> why. None where it is not frozen, because every
+    member may or because a group could not be read then."""
+    escalated: int = 0
+    """How many stages of the plan's escalation were called."""
+    called_at: datetime | None = None
+    """When people were asked last: at the request, by a reminder, or by an escalation."""
+    glass: Glass | None = None
+    unconfirmed: bool = False
+    """Asked for on the command line, and the requester's own signature is still missing."""
 
     @property
     def id(self) -> str:
@@ -163,6 +190,17 @@ class Rotation:
     def missing_approvals(self) -> int:
         """How many more people have to approve."""
         return max(0, self.plan.approvers - len(self.votes))
+
+    @property
+    def calls_at(self) -> datetime | None:
+        """When people have to be reminded or the next ones called; None when nobody is waited for."""
+        if self.state is not State.REQUESTED or not self.missing_approvals:
+            return None
+        plan, last = self.plan, self.called_at or self.created_at
+        times = [last + plan.remind] if plan.remind else []
+        if self.escalated < len(plan.escalation):
+            times.append(self.created_at + timedelta(seconds=plan.escalation[self.escalated]["after"]))
+        return min((at for at in times if at < self.expires_at), default=None)
 
     @property
     def is_over(self) -> bool:
@@ -184,6 +222,34 @@ class Opened:
     nonce: str
     channel: str
     boxes: tuple[Box, ...]
+    eligible: Mapping[str, str] | None = None
+    unconfirmed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """Nobody has approved yet: remind, or call the next ones. `eligible` is who may approve from then on."""
+
+    eligible: Mapping[str, str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class GlassBroken:
+    """One person, with a signature, contains without waiting for a second one."""
+
+    person: str
+    reason: str
+    digest: str
+    nonce: str
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class TakenOver:
+    """An approved revocation of the same credential goes on instead of this rotation."""
+
+    by: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +262,34 @@ class Voted:
     digest: str
     nonce: str
     reason: str = ""
+    key: str = ""
+    """Fingerprint of the SSH key that signed the vote; empty without a signature."""
+    signature: str = ""
+    """The signature itself, for the audit."""
+    instead_of: str = ""
+    """The person whom a delegate stands in for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """The requester signs what they asked for on the command line, where an account of the host proves little."""
+
+    person: str
+    digest: str
+    nonce: str
+    key: str
+    signature: str
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """Approved, but ordinary rotations may not begin now: look again at `at`. The consent ends at `until`."""
+
+    step: int
+    attempt: int
+    at: datetime
+    until: datetime
+    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -341,14 +435,20 @@ class Cancelled:
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """A person asks to put everything back."""
+    """A person asks to put everything back. Of a revocation that needs a second person, who agrees by the nonce."""
 
     person: str
     reason: str
+    nonce: str = ""
 
 
 Happening = (
     Opened
+    | Called
+    | GlassBroken
+    | TakenOver
+    | Confirmed
+    | Postponed
     | Voted
     | Ticked
     | PlanChanged

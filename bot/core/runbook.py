@@ -41,10 +41,11 @@ class Kind(StrEnum):
 
 
 class Section(StrEnum):
-    """The rotation proper, and what follows promotion."""
+    """The rotation proper, what follows promotion, and what a revocation does instead of both."""
 
     STEPS = "steps"
     RETIRE = "retire"
+    EMERGENCY = "emergency"
 
 
 Word = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$", max_length=120)]
@@ -306,11 +307,52 @@ class FactSource(Model):
         return self
 
 
+class Order(StrEnum):
+    """What a revocation does first: put the new one in place, or take the suspected one out."""
+
+    REPLACE_FIRST = "replace-first"
+    CONTAIN_FIRST = "contain-first"
+
+
+class Cost(Model):
+    """What an order costs, in sentences for whoever chooses it."""
+
+    outage: str = Field(min_length=3, max_length=300)
+    """Who cannot work, and for how long."""
+    exposure: str = Field(min_length=3, max_length=300)
+    """How long the suspected one can still be used."""
+
+
 class Emergency(Model):
     """What a revocation does: ids of the steps above or steps of its own, and the order the runbook prefers."""
 
-    order: Literal["replace-first", "contain-first"]
+    order: Order
     steps: list[Name | Step] = Field(min_length=1)
+    """In the preferred order."""
+    otherwise: list[Name] = Field(default_factory=list)
+    """The ids in the other order; without it there is only one order."""
+    contained: Name | None = None
+    """The step after which the suspected one is out of use."""
+    costs: dict[Order, Cost] = Field(default_factory=dict)
+
+    @property
+    def orders(self) -> tuple[Order, ...]:
+        """The orders that one can choose from, the preferred one first."""
+        other = [order for order in Order if order is not self.order]
+        return (self.order, *other) if self.otherwise else (self.order,)
+
+    def ids(self, order: Order) -> list[str]:
+        """Ids of the steps in an order, which must be one of `orders`."""
+        if order is not self.order:
+            return list(self.otherwise)
+        return [item if isinstance(item, str) else item.id for item in self.steps]
+
+    def containment(self, order: Order) -> int:
+        """How many steps, from the first on, take the suspected one out and nothing else; 0 where that is mixed."""
+        if order is not Order.CONTAIN_FIRST or self.contained is None:
+            return 0
+        ids = self.ids(order)
+        return ids.index(self.contained) + 1 if self.contained in ids else 0
 
 
 class Trouble(Model):
@@ -375,6 +417,11 @@ class Runbook(Model):
     def sections(self) -> Sequence[tuple[Section, StepBase]]:
         """All steps in the order in which they run."""
         return [(Section.STEPS, step) for step in self.steps] + [(Section.RETIRE, step) for step in self.retire]
+
+    def emergency_sections(self, order: Order) -> Sequence[tuple[Section, StepBase]]:
+        """The steps of a revocation in an order; ids that name no step are left out, the linter reports them."""
+        ids = self.emergency.ids(order) if self.emergency else []
+        return [(Section.EMERGENCY, step) for name in ids if (step := self.step(name)) is not None]
 
     def step(self, step_id: str) -> StepBase | None:
         """The step with this id, also one of the emergency's own."""

@@ -5,12 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from bot.core.decision import Decision, go_on, lapse, note, past, put, queue, skip_now, undo_next
+from bot.core.decision import Decision, go_on, lapse, note, past, put, put_back, queue, skip_now
 from bot.core.errors import Refused
 from bot.core.events import Event
 from bot.core.plan import DESTROYS, digest
 from bot.core.rotation import (
-    FINISHED,
     MOVING,
     Advanced,
     Amendment,
@@ -110,7 +109,9 @@ def cancelled(rotation: Rotation, event: Cancelled, now: datetime) -> Decision:
 
 def rolled_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decision:
     retiring = rotation.state is State.PROMOTED and rotation.overlap in (Overlap.RETIRING, Overlap.BLOCKED)
-    if rotation.state not in MOVING and not retiring:
+    contained = rotation.state is State.REQUESTED and rotation.glass is not None
+    revoked = rotation.plan.emergency and rotation.state is State.PROMOTED
+    if rotation.state not in MOVING and not retiring and not contained and not revoked:
         if rotation.state is State.REQUESTED:
             raise Refused(f"Nothing of {rotation.id} has run; withdraw it with: cancel {rotation.id}.", code="not-run")
         raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to roll back.", code="late")
@@ -122,21 +123,34 @@ def rolled_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decisio
             )
     if not any(run.touched for run in rotation.steps) and rotation.state is State.APPROVED:
         return cancelled(rotation, Cancelled(event.person, event.reason), now)
-    entry = note(rotation, Event.ROLLING_BACK, event.person, reason=event.reason, was=rotation.state.value)
-    outcome = f"Rolled back by {event.person}: {event.reason}"
-    rotation = replace(rotation, state=State.ROLLING_BACK, amendment=None, outcome=outcome)
-    if any(run.stage is Stage.RUNNING for run in rotation.steps):
-        return Decision(rotation, (entry,))  # its outcome, or the loss of its worker, goes on from here
-    parked = tuple(
-        run if run.stage in FINISHED else replace(run, stage=Stage.HELD if run.touched else Stage.PENDING, due_at=None)
-        for run in rotation.steps
+    if rotation.plan.emergency and not contained and any(run.touched for run in rotation.steps):
+        return _asked_to_put_back(rotation, event, now)
+    return put_back(rotation, f"Rolled back by {event.person}: {event.reason}", (), now, event.person, event.reason)
+
+
+def _asked_to_put_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decision:
+    """Putting a suspected credential back into use takes as many people as revoking it."""
+    if not event.reason.strip():
+        raise Refused(f'Undoing a revocation needs a reason: rollback {rotation.id} --reason "…".', "reason-missing")
+    if rotation.amendment is not None:
+        raise Refused(
+            f"{rotation.amendment.requester} has already asked for a change of {rotation.id}; a second person can "
+            f"approve or reject that.",
+            code="late",
+        )
+    covered = {"plan": rotation.plan.digest, "rollback": True, "by": event.person, "reason": event.reason}
+    ends = now + rotation.plan.approve_within
+    amendment = Amendment(-1, event.person, event.reason, digest(covered), event.nonce, ends, 0)
+    rotation = replace(rotation, amendment=amendment)
+    entry = note(
+        rotation, Event.AMENDMENT_ASKED, event.person, step="everything", reason=event.reason, plan=amendment.digest
     )
-    return undo_next(replace(rotation, steps=parked), (entry,), now)
+    return Decision(rotation, (entry,))
 
 
 def current_step(rotation: Rotation, word: str, seen: str = "") -> tuple[int, StepRun]:
     """The step that a word is about; `seen` names the one that the person looked at, which may be over by now."""
-    if rotation.state is State.REQUESTED:
+    if rotation.state is State.REQUESTED and rotation.glass is None:
         raise Refused(f"{rotation.id} still waits for approval; nobody can {word} it yet.", code="not-approved")
     if rotation.is_over:
         raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to {word}.", code="late")

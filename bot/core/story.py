@@ -195,7 +195,50 @@ def _targets(who: str, d: Detail) -> str:
     return f"{_step(d)}: {counted}"
 
 
+def _moment(d: Detail, name: str) -> str:
+    at = _word(d, name)[:16].replace("T", " ")
+    return f"{at} UTC" if at else "a time that was not noted"
+
+
+def _escalated(who: str, d: Detail) -> str:
+    paged = " and paged" if d.get("page") else ""
+    return f"Nobody had approved in time, so {_list(d.get('to')) or 'the next ones'} were asked{paged}"
+
+
+def _errand(verb: str) -> Callable[[str, Detail], str]:
+    def phrase(who: str, d: Detail) -> str:
+        return f"{who} {verb} the errand {_word(d, 'errand', 'of the incident')}{_because(d, 'said')}"
+
+    return phrase
+
+
 PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
+    Event.POSTPONED: lambda who, d: f"It is approved and begins at {_moment(d, 'at')}{_because(d, 'why')}",
+    Event.REMINDED: lambda who, d: f"Those who may approve were reminded; {_word(d, 'missing', 'more')} still missing",
+    Event.ESCALATED: _escalated,
+    Event.GLASS_BROKEN: lambda who, d: (
+        f"{who} contained it alone, which is put back at {_moment(d, 'until')} unless a second person "
+        f"approves{_because(d)}"
+    ),
+    Event.CONTAINED: lambda who, d: "The suspected credential is contained; a second person has to approve the rest",
+    Event.GLASS_LAPSED: lambda who, d: (
+        f"No second person approved what {_word(d, 'by', 'one person')} contained alone, so it is put back"
+    ),
+    Event.TAKEN_OVER: lambda who, d: f"The emergency {_word(d, 'by', 'of the same credential')} took it over",
+    Event.SIGNERS_CHANGED: lambda who, d: (
+        f"The file {_word(d, 'file', 'of the signers')} has changed{_in_brackets(_short(_word(d, 'hash')))}"
+    ),
+    Event.ERRAND_INTENT: _errand("began"),
+    Event.ERRAND_OUTCOME: _errand("ended"),
+    Event.INCIDENT_OPENED: lambda who, d: f"{who} opened the incident{_in_brackets(_word(d, 'name'))}",
+    Event.INCIDENT_ROLE: lambda who, d: f"{_word(d, 'person', 'Nobody')} is {_word(d, 'role', 'in charge')} now",
+    Event.INCIDENT_NOTE: lambda who, d: f"{who} noted{_because(d, 'text') or ' something'}",
+    Event.INCIDENT_NUDGED: lambda who, d: "Nothing was said for a while, so an update was asked for",
+    Event.INCIDENT_PLACE: lambda who, d: (
+        f"The incident is followed in {_word(d, 'place', 'a thread')}{_because(d, 'why')}"
+    ),
+    Event.INCIDENT_REVIEW: lambda who, d: f"{who} answered {_word(d, 'question', 'a question')} of the review",
+    Event.INCIDENT_CLOSED: lambda who, d: f"{who} closed the incident{_because(d)}",
     Event.INTENT: _intent,
     Event.REFUSED: lambda who, d: f"{who} was refused{_because(d, 'because') or _because(d) or _because(d, 'code')}",
     Event.REQUESTED: _requested,

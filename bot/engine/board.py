@@ -5,10 +5,12 @@ from __future__ import annotations
 import secrets as random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import Any
 
 from bot.contracts.command import Call, CredentialView, Draft, HistoryLine, Need, RunbookView, Summary
 from bot.contracts.people import Directory
+from bot.core.calling import stage_due
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
@@ -16,7 +18,10 @@ from bot.core.policy import Policy, Target
 from bot.core.rotation import (
     OPEN,
     Advanced,
+    Called,
     Cancelled,
+    Confirmed,
+    GlassBroken,
     Happening,
     Opened,
     Overlap,
@@ -26,13 +31,18 @@ from bot.core.rotation import (
     Rotation,
     Skipped,
     State,
+    TakenOver,
     Ticked,
     Voted,
 )
+from bot.core.windows import Calendar
 from bot.core.words import rotation_number
 from bot.engine.announce import announce
+from bot.engine.electorate import ON_THE_HOST, Electorate, ballot
+from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.planner import Planner, Subject, changes
+from bot.engine.signers import Signed
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
 from bot.store.reading import Reader
@@ -40,6 +50,9 @@ from bot.store.records import CredentialRow, RotationSummary
 from bot.store.writing import Transaction
 
 ATTEMPTS = 8
+ALWAYS = Calendar()
+NO_OPENING = timedelta(hours=1)
+"""When no window is in sight, the calendar is asked again after so long."""
 
 
 class Board:
@@ -51,14 +64,18 @@ class Board:
         planner: Planner,
         policy: Policy,
         directory: Directory,
+        electorate: Electorate,
         troubleshooter: Troubleshooter,
         library: Library,
         commands: Callable[[], Mapping[str, Any]],
+        calendar: Calendar = ALWAYS,
     ) -> None:
+        self._calendar = calendar
         self._database = database
         self._planner = planner
         self._policy = policy
         self._directory = directory
+        self._electorate = electorate
         self._troubleshooter = troubleshooter
         self._library = library
         self._commands = commands
@@ -140,62 +157,118 @@ class Board:
 
         Only the reason may differ: it is typed under the plan, and `bound["reason"]` is the one that was shown.
         """
+        return self._open(call, credential, reason, "start", "")
+
+    def revocation(self, call: Call, credential: str, reason: str, order: str) -> Draft:
+        """Plan an emergency revocation without touching anything."""
+        subject = self._subject(call, credential)
+        with self._database.read() as reader:
+            self._may_open(reader, subject, "revoke")
+        return self._planner.draft(subject, call.person.id, reason, "revoke", order)
+
+    def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
+        """Ask for an emergency revocation; a second person has to approve it, whatever policy says."""
+        return self._open(call, credential, reason, "revoke", order)
+
+    def _open(self, call: Call, credential: str, reason: str, word: str, order: str) -> Rotation:
         subject = self._subject(call, credential)
         if not reason.strip():
-            raise Refused(f'A start needs a reason: start {credential} --reason "why now".', code="reason-missing")
-        draft = self._planner.draft(subject, call.person.id, reason)
+            raise Refused(f'A {word} needs a reason: {word} {credential} --reason "why now".', code="reason-missing")
+        draft = self._planner.draft(subject, call.person.id, reason, word, order)
         seen = call.bound.get("digest")
         shown = replace(draft.plan, reason=call.bound.get("reason", reason))
         if seen and seen != shown.digest:
             raise Refused(
-                f"The plan for {subject.name} changed while you looked at it; nothing was started. Start it again to "
-                f"see the new plan.",
+                f"The plan for {subject.name} changed while you looked at it; nothing was started. Ask again to see "
+                f"the new plan.",
                 code="stale-plan",
             )
         boxes = tuple(
             box if box.ticked or box.name not in call.ticked else replace(box, ticked=True, by=call.person.id)
             for box in draft.boxes
         )
+        target = _Named(subject.name, subject.environment, subject.kind, subject.owner)
+        eligible = self._electorate.frozen(target, call.person.id, word, self._database.now())
         with self._database.begin() as tx:
-            self._may_open(tx, subject)
+            self._may_open(tx, subject, word)
             number = tx.next_number()
-            opened = Opened(number, draft.plan, random.token_hex(8), subject.channel or call.channel, boxes)
+            opened = Opened(
+                number,
+                draft.plan,
+                random.token_hex(8),
+                subject.channel or call.channel,
+                boxes,
+                eligible,
+                unconfirmed=draft.plan.emergency and call.surface == ON_THE_HOST,
+            )
             rotation = tx.save(None, decide(None, opened, tx.now))
             for form in ("card", "log"):
-                tx.add_drawing(number, form, rotation.channel, rotation.version)
+                tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=draft.plan.emergency)
+            announce(tx, None, rotation)
             self._mark(tx, call, rotation)
         return rotation
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
-        """Count an approval or a rejection, on membership read now."""
-        if call.surface != "slack":
-            raise Refused(
-                "A vote on the command line would rest on an account of this host alone; vote in Slack.",
-                code="unsigned-vote",
-            )
+        """Count an approval or a rejection, on membership read now.
+
+        Cheap refusals come first: who it is and what they signed, before Slack is asked who is in which group.
+        """
         rotation = self.find(call, text)
-        groups = self._directory.groups(self._policy.needed_groups(target_of(rotation)))
-        asker = rotation.amendment.requester if rotation.amendment else rotation.plan.requester
-        word = "skip" if rotation.amendment else "start"
-        verdict = self._policy.may_approve(call.person, target_of(rotation), asker, call.channel, groups, word)
-        if not verdict.allowed:
-            self._record_refusal(call, rotation, verdict.because, verdict.code)
-            raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
-        if approve and rotation.amendment is None:
-            self._is_first_vote(call, rotation)
+        bound = {"digest": call.bound.get("digest", ""), "nonce": call.bound.get("nonce", "")}
+        if approve and rotation.unconfirmed and self._policy.same_person(call.person, rotation.plan.requester):
+            return self._confirm(call, rotation, bound)
+        try:
+            signed = self._electorate.signature(call, rotation, "approve" if approve else "reject")
+            now = self._database.now()
+            verdict = self._electorate.verdict(call, rotation, target_of(rotation), now, signed=signed is not None)
+            if not verdict.allowed:
+                raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
+            if approve and rotation.amendment is None:
+                self._is_first_vote(call, rotation)
+        except Refused as error:
+            self._record_refusal(call, rotation, str(error), error.code)
+            raise
         event = Voted(
             person=call.person.id,
             approve=approve,
             because=verdict.because,
-            digest=call.bound.get("digest", ""),
-            nonce=call.bound.get("nonce", ""),
             reason=reason,
+            key=signed.fingerprint if signed else "",
+            signature=signed.signature if signed else "",
+            instead_of=verdict.instead_of,
+            **bound,
         )
-        return self._decide(call, rotation.number, event)
+        return self._decide(call, rotation.number, event, signed)
+
+    def _confirm(self, call: Call, rotation: Rotation, bound: Mapping[str, str]) -> Rotation:
+        """Who asked on the command line signs it too: an account of the host is not enough for an emergency."""
+        signed = self._electorate.signature(call, rotation, "request")
+        if signed is None:
+            raise Refused("What was asked for on the command line is confirmed there, with a signature.", "unsigned")
+        event = Confirmed(call.person.id, key=signed.fingerprint, signature=signed.signature, **bound)
+        return self._decide(call, rotation.number, event, signed)
+
+    def break_glass(self, call: Call, text: str, reason: str) -> Rotation:
+        """Contain on one person's signature, where policy allows it; undone unless a second person approves."""
+        rotation = self.find(call, text)
+        try:
+            signed = self._electorate.signature(call, rotation, "break-glass")
+            if signed is None:
+                raise Refused(
+                    f"Breaking the glass needs your SSH signature. On your own machine, run: "
+                    f"{ballot(call, rotation, 'break-glass').command()}",
+                    code="unsigned",
+                )
+        except Refused as error:
+            self._record_refusal(call, rotation, str(error), error.code)
+            raise
+        bound = {"digest": call.bound.get("digest", ""), "nonce": call.bound.get("nonce", "")}
+        event = GlassBroken(call.person.id, reason, key=signed.fingerprint, signature=signed.signature, **bound)
+        return self._decide(call, rotation.number, event, signed)
 
     def _is_first_vote(self, call: Call, rotation: Rotation) -> None:
         """Two accounts that the settings have bound to one person meanwhile are one vote."""
-        mine = any(self._policy.same_person(call.person, vote.person) for vote in rotation.votes)
+        mine = self._electorate.double(call.person, [vote.person for vote in rotation.votes])
         if mine and rotation.state is State.REQUESTED:
             raise Refused(f"Your approval of {rotation.id} is already counted.", code="double-vote")
 
@@ -228,7 +301,11 @@ class Board:
         rotation = self.find(call, text)
         if rotation.state is State.PROMOTED:
             with self._database.read() as reader:
-                other = reader.open_rotation(rotation.plan.credential, rotation.plan.environment)
+                open_ones = [
+                    reader.open_rotation(rotation.plan.credential, rotation.plan.environment, word)
+                    for word in ("start", "revoke")
+                ]
+                other = next((each for each in open_ones if each is not None), None)
             if other is not None and other.number != rotation.number:
                 raise Refused(
                     f"{other.id} is already rotating {rotation.plan.credential} further; finish or roll back that one "
@@ -236,7 +313,7 @@ class Board:
                     code="already-open",
                 )
             self._is_newest(rotation)
-        return self._decide(call, rotation.number, RolledBack(call.person.id, reason))
+        return self._decide(call, rotation.number, RolledBack(call.person.id, reason, random.token_hex(8)))
 
     def _is_newest(self, rotation: Rotation) -> None:
         """What a later rotation builds upon cannot be taken away under it."""
@@ -257,6 +334,12 @@ class Board:
 
     # --- for the engine -----------------------------------------------------------------------------------------------
 
+    def called(self, rotation: Rotation) -> Called:
+        """Nobody has approved in time: who may, from now on."""
+        stage = rotation.escalated + stage_due(rotation, now := self._database.now())
+        plan = rotation.plan
+        return Called(self._electorate.frozen(target_of(rotation), plan.requester, plan.word, now, stage=stage))
+
     def replan(self, rotation: Rotation) -> PlanChanged | None:
         """Just before the first step: does the approved plan still hold? Facts that cannot be read hold it too."""
         try:
@@ -264,7 +347,8 @@ class Board:
                 rows = reader.credential(rotation.plan.credential, rotation.plan.environment)
             if not rows:
                 raise Refused(f"{rotation.plan.credential} is no longer declared")
-            plan = self._planner.plan(subject_of(rows[0]), rotation.plan.requester, rotation.plan.reason)
+            asked = rotation.plan
+            plan = self._planner.plan(subject_of(rows[0]), asked.requester, asked.reason, asked.word, asked.order)
         except Refused as error:
             return PlanChanged(rotation.plan, random.token_hex(8), (str(error),))
         except KeyturnError:
@@ -273,9 +357,24 @@ class Board:
             return None
         return PlanChanged(plan, random.token_hex(8), changes(rotation.plan, plan))
 
+    def opening(self, rotation: Rotation) -> Opening | None:
+        """When an approved rotation may begin, if not now."""
+        target, plan = target_of(rotation), rotation.plan
+        with self._database.read() as reader:
+            now, rows = reader.now, reader.credential(plan.credential, plan.environment)
+        due = rows[0].next_due if rows else None
+        may = self._calendar.may_begin(target, now, word=plan.word, due=due)
+        if may.allowed:
+            return None
+        at = self._calendar.next_opening(target, now, word=plan.word, due=due)
+        if at is None:
+            return Opening(now + NO_OPENING, rotation.expires_at, may.because)
+        until = self._calendar.closes_at(target, at, due=due) or at + plan.approve_within
+        return Opening(at, until, may.because)
+
     # --- shared -------------------------------------------------------------------------------------------------------
 
-    def _decide(self, call: Call, number: int, event: Happening) -> Rotation:
+    def _decide(self, call: Call, number: int, event: Happening, signed: Signed | None = None) -> Rotation:
         """Load, decide, save; again when another decision came first."""
         for _ in range(ATTEMPTS):
             try:
@@ -283,11 +382,24 @@ class Board:
                     rotation = tx.rotation(number)
                     saved = tx.save(rotation, decide(rotation, event, tx.now))
                     announce(tx, rotation, saved)
+                    self._take_over(tx, rotation, saved)
+                    if signed is not None:
+                        self._electorate.signers.note_change(tx, signed.file)
                     self._mark(tx, call, saved)
                 return saved
             except Stale:
                 continue
         raise Refused(f"R-{number} is changing too fast right now; try again in a moment.", code="busy")
+
+    @staticmethod
+    def _take_over(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
+        """A revocation that begins ends the ordinary rotation of the same credential, in the same transaction."""
+        begins = before is not None and before.state is State.REQUESTED and before.glass is None
+        if not after.plan.emergency or not begins or (after.state is State.REQUESTED and after.glass is None):
+            return
+        other = tx.open_rotation(after.plan.credential, after.plan.environment)
+        if other is not None and after.state is not State.CANCELLED:
+            announce(tx, other, tx.save(other, decide(other, TakenOver(after.id), tx.now)))
 
     @staticmethod
     def _mark(tx: Transaction, call: Call, rotation: Rotation) -> None:
@@ -314,7 +426,15 @@ class Board:
         with self._database.read() as reader:
             return subject_of(self._named(reader, call, name))
 
-    def _may_open(self, reader: Reader, subject: Subject) -> None:
+    def _may_open(self, reader: Reader, subject: Subject, word: str = "start") -> None:
+        revocation = reader.open_rotation(subject.name, subject.environment, "revoke")
+        if revocation is not None:
+            raise Refused(
+                f"{revocation.id} is already revoking {subject.name}; follow it with: status {revocation.id}.",
+                code="already-open",
+            )
+        if word == "revoke":
+            return  # it takes over whatever is open, and no number of valid versions may stand in its way
         rotation = reader.open_rotation(subject.name, subject.environment)
         if rotation is not None:
             raise Refused(

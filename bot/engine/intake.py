@@ -110,7 +110,7 @@ class Intake:
         subject = rotation_number(typed.args[0]) if typed.args else None
         with self._database.begin(quiet=True) as tx:
             bound = dict(heard.bound)
-            if not bound and subject is not None and typed.word in ("approve", "reject"):
+            if not bound and subject is not None and typed.word in ("approve", "reject", "contain"):
                 bound = dict(tx.binding(subject) or {})
             payload = {
                 "args": list(typed.args),

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from bot.contracts.delivery import Leg
 from bot.core.decide import Decision, Stale, decide
 from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.events import Entry, Event
-from bot.core.rotation import Began, Ended, Failed, Outcome, PlanChanged, Rotation, Stage, State
+from bot.core.rotation import Began, Ended, Failed, Outcome, PlanChanged, Postponed, Rotation, Stage, State
 from bot.engine.announce import announce
 from bot.engine.executor import Executor
 from bot.engine.fanout import Targets
@@ -21,6 +23,15 @@ log = logging.getLogger(__name__)
 
 Replan = Callable[[Rotation], PlanChanged | None]
 """Plans again before the first step; None when the plan still holds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """When an approved rotation may begin, and when that window ends."""
+
+    at: datetime
+    until: datetime
+    why: str
 
 
 class TargetRows(Targets):
@@ -58,7 +69,15 @@ class TargetRows(Targets):
 class Legs:
     """Runs step legs for one worker. `worker` is fresh per process start and fences what a dead process began."""
 
-    def __init__(self, database: Database, executor: Executor, replan: Replan, worker: str) -> None:
+    def __init__(
+        self,
+        database: Database,
+        executor: Executor,
+        replan: Replan,
+        worker: str,
+        opening: Callable[[Rotation], Opening | None] = lambda rotation: None,
+    ) -> None:
+        self._opening = opening
         self._database = database
         self._executor = executor
         self._replan = replan
@@ -81,15 +100,20 @@ class Legs:
     def _begin(self, number: int, step: int, attempt: int) -> tuple[Rotation, int] | None:
         with self._database.read() as reader:
             seen = reader.rotation(number)
-        changed = None
+        changed, opens = None, None
         if seen is not None and seen.state is State.APPROVED and not any(run.touched for run in seen.steps):
-            changed = self._replan(seen)
+            opens = self._opening(seen)
+            changed = self._replan(seen) if opens is None else None
         with self._database.begin() as tx:
             rotation = tx.rotation(number)
             if rotation is None or tx.is_dead(self._worker):
                 return None
             if changed is not None and seen is not None and rotation.version == seen.version:
                 announce(tx, rotation, tx.save(rotation, decide(rotation, changed, tx.now)))
+                return None
+            if opens is not None:
+                later = Postponed(step, attempt, opens.at, opens.until, opens.why)
+                announce(tx, rotation, tx.save(rotation, decide(rotation, later, tx.now)))
                 return None
             saved = tx.save(rotation, decide(rotation, Began(step, attempt, self._worker), tx.now))
             announce(tx, rotation, saved)

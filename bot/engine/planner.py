@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -17,7 +18,18 @@ from bot.core.errors import KeyturnError, Permanent, Refused
 from bot.core.plan import READS, Plan, PlannedStep
 from bot.core.policy import ApprovalRule
 from bot.core.rotation import Box
-from bot.core.runbook import CheckStep, DoStep, Kind, QuietStep, Runbook, Section, StepBase, WaitStep, words_of
+from bot.core.runbook import (
+    CheckStep,
+    DoStep,
+    Kind,
+    Order,
+    QuietStep,
+    Runbook,
+    Section,
+    StepBase,
+    WaitStep,
+    words_of,
+)
 from bot.core.template import evaluate, evaluate_span
 from bot.engine.scope import parameters, scope_of_plan
 
@@ -63,7 +75,7 @@ class Planner:
         runbooks: Runbooks,
         secrets: Secrets,
         checklist: Checklist,
-        rule: Callable[[Subject], ApprovalRule],
+        rule: Callable[[Subject, str], ApprovalRule],
         now: Callable[[], datetime],
     ) -> None:
         self._registry = registry
@@ -73,9 +85,9 @@ class Planner:
         self._rule = rule
         self._now = now
 
-    def draft(self, subject: Subject, requester: str, reason: str) -> Draft:
+    def draft(self, subject: Subject, requester: str, reason: str, word: str = "start", order: str = "") -> Draft:
         """Everything that a person sees before starting. Raises `Refused` with what is missing."""
-        plan = self.plan(subject, requester, reason)
+        plan = self.plan(subject, requester, reason, word, order)
         run = self._run(subject, requester)
         missing = self._registry.access(sorted(_words(plan)), run)
         warnings = [f"{adapter} lacks {', '.join(what)}" for adapter, what in missing.items() if what]
@@ -83,13 +95,29 @@ class Planner:
         now = self._now()
         retired = now + whole if plan.promotion < len(plan.steps) else None
         boxes = self._checklist.boxes(subject, plan, missing)
-        return Draft(plan, boxes, now + forward, retired, tuple(warnings), waits)
+        return Draft(plan, boxes, now + forward, retired, tuple(warnings), waits, self._orders(subject, plan))
 
-    def plan(self, subject: Subject, requester: str, reason: str) -> Plan:
-        """Read facts, resolve words, freeze. Two calls on an unchanged world give the same digest."""
+    def _orders(self, subject: Subject, plan: Plan) -> Mapping[str, Mapping[str, str]]:
+        """The orders that a revocation can take, with what each costs; empty for other words."""
+        runbook, _ = self._runbooks.get(subject.runbook)
+        if not plan.emergency or runbook.emergency is None:
+            return {}
+        costs = runbook.emergency.costs
+        return {
+            order.value: costs[order].model_dump() if order in costs else {"outage": "", "exposure": ""}
+            for order in runbook.emergency.orders
+        }
+
+    def plan(self, subject: Subject, requester: str, reason: str, word: str = "start", order: str = "") -> Plan:
+        """Read facts, resolve words, freeze. Two calls on an unchanged world give the same digest.
+
+        `word` is `start` or `revoke`; `order` of a revocation is the runbook's own when empty.
+        """
         runbook, content_hash = self._runbooks.get(subject.runbook)
-        rule = self._rule(subject)
+        rule = self._rule(subject, word)
         inputs = _inputs(runbook, subject)
+        emergency = _emergency(runbook, subject, order) if word == "revoke" else None
+        sections = runbook.emergency_sections(emergency) if emergency else runbook.sections()
         empty = Plan(
             credential=subject.name,
             environment=subject.environment,
@@ -102,7 +130,7 @@ class Planner:
             inputs=inputs,
             facts={},
             steps=(),
-            before=tuple(runbook.before),
+            before=() if emergency else tuple(runbook.before),
             arguments=runbook.with_,
             replaced=dict(runbook.replaced.items()),
             approvers=rule.count,
@@ -114,10 +142,21 @@ class Planner:
             counts_old=runbook.overlap == "both-valid",
             max_valid=subject.max_valid,
             trouble=tuple(branch.model_dump(mode="json", by_alias=True) for branch in runbook.trouble),
+            word=word,
+            order=emergency.value if emergency else "",
+            contained=runbook.emergency.containment(emergency) if runbook.emergency and emergency else 0,
+            signed=rule.signed,
+            private=rule.private,
+            remind=rule.remind,
+            escalation=tuple(
+                {"after": stage.after.total_seconds(), "to": list(stage.names), "page": stage.page}
+                for stage in rule.escalation
+            ),
+            break_glass=rule.break_glass,
         )
         run = self._run(subject, requester)
-        facts = {name: self._fact(name, source, empty, run) for name, source in runbook.facts.items()}
-        steps = tuple(self._planned(section, step) for section, step in runbook.sections())
+        facts = self._facts(runbook, empty, run)
+        steps = tuple(self._planned(section, step) for section, step in sections)
         fields = {name: getattr(empty, name) for name in Plan.__dataclass_fields__}
         return Plan(**{**fields, "facts": facts, "steps": steps})
 
@@ -132,6 +171,14 @@ class Planner:
             log=adapter,
             deadline=time.monotonic() + PLANNING_SECONDS,
         )
+
+    def _facts(self, runbook: Runbook, plan: Plan, run: Run) -> dict[str, dict[str, Any]]:
+        """Every fact, read at the same time: an emergency waits for one answer and not for their sum."""
+        if not runbook.facts:
+            return {}
+        with ThreadPoolExecutor(max_workers=min(8, len(runbook.facts)), thread_name_prefix="fact") as pool:
+            read = {name: pool.submit(self._fact, name, source, plan, run) for name, source in runbook.facts.items()}
+            return {name: future.result() for name, future in read.items()}
 
     def _fact(self, name: str, source: Any, plan: Plan, run: Run) -> dict[str, Any]:
         scope = scope_of_plan(plan)
@@ -192,6 +239,22 @@ def _inputs(runbook: Runbook, subject: Subject) -> dict[str, Any]:
     return values
 
 
+def _emergency(runbook: Runbook, subject: Subject, order: str) -> Order:
+    """The order that was asked for, or the runbook's own. Raises `Refused` where there is no such order."""
+    if runbook.emergency is None:
+        raise Refused(
+            f"The runbook {runbook.runbook} has no emergency section, so {subject.name} cannot be revoked by keyturn; "
+            f"revoke it by hand and then rotate it.",
+            code="no-emergency",
+        )
+    known = [each.value for each in runbook.emergency.orders]
+    if order and order not in known:
+        raise Refused(
+            f"{subject.name} cannot be revoked {order[:40]!r}; its runbook knows: {', '.join(known)}.", code="order"
+        )
+    return Order(order) if order else runbook.emergency.order
+
+
 def _words(plan: Plan) -> set[str]:
     words = {word for planned in plan.steps for _, word in words_of(planned.step)}
     return words | {fact["read"] for fact in plan.facts.values()}
@@ -207,7 +270,7 @@ def timeline(plan: Plan) -> tuple[dict[str, str], timedelta, timedelta]:
         if told:
             waits[planned.id] = told
         whole += span
-        if planned.section is Section.STEPS:
+        if planned.section is not Section.RETIRE:
             forward += span
     return waits, forward, whole
 

@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from bot.core.decide import Stale, decide
 from bot.core.errors import Ambiguous, KeyturnError, Transient
-from bot.core.rotation import Due, Expired, Happening, Lost
+from bot.core.rotation import Called, Due, Expired, Happening, Lost, Rotation
 from bot.engine.announce import announce, remind_overlap
 from bot.engine.under_way import UnderWay
 from bot.store.database import Database
@@ -29,13 +29,22 @@ class Timers:
     """One thread. It sleeps until the next due time or until `wake` is called; a tick is a few indexed queries."""
 
     def __init__(
-        self, database: Database, worker: str, heartbeat_seconds: float = 5.0, under_way: UnderWay | None = None
+        self,
+        database: Database,
+        worker: str,
+        heartbeat_seconds: float = 5.0,
+        under_way: UnderWay | None = None,
+        called: Callable[[Rotation], Called] = lambda rotation: Called(rotation.eligible),
     ) -> None:
         self._database = database
         self._worker = worker
         self._under_way = under_way
         """What this process really works on; None where no worker runs beside the timers."""
+        self._called = called
+        """Who may approve once nobody did in time; asks for live membership."""
         self._heartbeat = heartbeat_seconds
+        self._calling: set[int] = set()
+        self._lock = threading.Lock()
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._stumbles = 0
@@ -81,11 +90,33 @@ class Timers:
             due = reader.due_steps(now, BATCH)
             expired = reader.expired(now, BATCH)
             overdue = reader.overlaps_due(now, BATCH)
+            uncalled = [rotation for number in reader.calls_due(now, BATCH) if (rotation := reader.rotation(number))]
         moved = sum(self._apply(number, Due(step, attempt)) for number, step, attempt in due)
         moved += sum(self._apply(number, Expired()) for number in expired)
         for number in overdue:
             self._alone(number, self._remind)
+        for rotation in uncalled:
+            self._call(rotation)
         return moved
+
+    def _call(self, rotation: Rotation) -> None:
+        """Remind or escalate, beside this thread: who may approve is asked of Slack, which may take its time."""
+        with self._lock:
+            self._stumbles += 1  # it stays due until it is saved
+            if rotation.number in self._calling:
+                return
+            self._calling.add(rotation.number)
+
+        def work() -> None:
+            try:
+                self._apply(rotation.number, self._called(rotation))
+            except KeyturnError as error:
+                log.warning("somebody is called later: %s", error, extra={"rotation": rotation.id})
+            finally:
+                with self._lock:
+                    self._calling.discard(rotation.number)
+
+        threading.Thread(target=work, name="caller", daemon=True).start()
 
     def _remind(self, number: int) -> None:
         """An overlap is past its deadline: say so once; the card goes on saying it."""

@@ -152,6 +152,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
             "retired_by": draft.retired_by.isoformat() if draft.retired_by else None,
             "warnings": list(draft.warnings),
             "waits": dict(draft.waits),
+            "orders": {order: dict(costs) for order, costs in draft.orders.items()},
         },
     }
 
@@ -180,6 +181,7 @@ def of_json(data: Mapping[str, Any]) -> Answer:
             retired_by=datetime.fromisoformat(draft["retired_by"]) if draft["retired_by"] else None,
             warnings=tuple(draft["warnings"]),
             waits=draft["waits"],
+            orders=draft["orders"],
         )
         if draft
         else None,

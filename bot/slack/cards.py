@@ -116,9 +116,10 @@ def _headline(rotation: Rotation, say: _Voice) -> str:
     if rotation.state is State.REQUESTED:
         return _asking_for(rotation, say, what)
     if rotation.amendment is not None:
-        step = plan.steps[rotation.amendment.step]
+        undo = rotation.amendment.step < 0
+        wanted = "undo" if undo else f"skip {say.words(plan.steps[rotation.amendment.step].title)} in"
         return (
-            f"{say.person(rotation.amendment.requester)} asks to skip {say.words(step.title)} in the rotation of "
+            f"{say.person(rotation.amendment.requester)} asks to {wanted} {_deed(rotation)} of "
             f"{what}; a second person has to agree by {say.at(rotation.amendment.expires_at)}: "
             f"{say.words(rotation.amendment.reason)}"
         )
@@ -151,6 +152,7 @@ def _promoted(rotation: Rotation, say: _Voice, what: str) -> str:
 
 def _under_way(rotation: Rotation, say: _Voice, what: str) -> str:
     asked = f"asked for by {say.person(rotation.plan.requester)}"
+    deed = _deed(rotation).capitalize()
     i = rotation.current
     step = (
         f"step {i + 1} of {len(rotation.steps)}, {say.words(_where(rotation))}"
@@ -160,27 +162,29 @@ def _under_way(rotation: Rotation, say: _Voice, what: str) -> str:
     run = rotation.steps[i] if i is not None else None
     match rotation.state:
         case State.APPROVED:
-            return f"The rotation of {what}, {asked}, is approved and begins"
+            return f"{deed} of {what}, {asked}, is approved and begins"
         case State.WAITING:
             until = f" until {say.at(run.due_at)}" if run is not None and run.due_at else ""
-            return f"The rotation of {what}, {asked}, waits{until} in {step}"
+            return f"{deed} of {what}, {asked}, waits{until} in {step}"
         case State.ASKING:
-            return f"The rotation of {what}, {asked}, needs a person: {say.words(run.evidence if run else '')}"
+            return f"{deed} of {what}, {asked}, needs a person: {say.words(run.evidence if run else '')}"
         case State.HELD:
-            return f"The rotation of {what}, {asked}, is held at {step}; nothing goes on until somebody decides"
+            return f"{deed} of {what}, {asked}, is held at {step}; nothing goes on until somebody decides"
         case State.ROLLING_BACK:
             held = run is not None and run.stage is Stage.HELD
-            return f"The rotation of {what}, {asked}, is {'held while it is ' if held else 'being '}rolled back, {step}"
+            return f"{deed} of {what}, {asked}, is {'held while it is ' if held else 'being '}rolled back, {step}"
         case State.ROLLED_BACK:
-            return (
-                f"The rotation of {what}, {asked}, was rolled back at {say.at(rotation.ended_at)}; the old one is used"
-            )
+            return f"{deed} of {what}, {asked}, was rolled back at {say.at(rotation.ended_at)}; the old one is used"
         case State.CANCELLED:
-            return f"The rotation of {what}, {asked}, ended at {say.at(rotation.ended_at)} and nothing was changed"
+            return f"{deed} of {what}, {asked}, ended at {say.at(rotation.ended_at)} and nothing was changed"
         case State.ABANDONED:
-            return f"The rotation of {what}, {asked}, was abandoned at {say.at(rotation.ended_at)}; nothing was changed"
+            return f"{deed} of {what}, {asked}, was abandoned at {say.at(rotation.ended_at)}; nothing was changed"
         case _:
-            return f"The rotation of {what}, {asked}, is running: {step}"
+            return f"{deed} of {what}, {asked}, is running: {step}"
+
+
+def _deed(rotation: Rotation) -> str:
+    return "the revocation" if rotation.plan.emergency else "the rotation"
 
 
 def _where(rotation: Rotation) -> str:

@@ -41,7 +41,10 @@ _steps = select(STEP).where(STEP.c.rotation == bindparam("number")).order_by(STE
 _plan = select(PLAN.c.body).where(PLAN.c.digest == bindparam("digest"))
 _is_open = text("rotation.state IN (" + ", ".join(f"'{state}'" for state in _OPEN_STATES) + ")")
 _open = select(ROTATION.c.number).where(
-    ROTATION.c.credential == bindparam("credential"), ROTATION.c.environment == bindparam("environment"), _is_open
+    ROTATION.c.credential == bindparam("credential"),
+    ROTATION.c.environment == bindparam("environment"),
+    ROTATION.c.word == bindparam("word"),
+    _is_open,
 )
 _overlaps = (
     select(func.count())
@@ -84,6 +87,12 @@ _lapsed = (
     .order_by(ROTATION.c.lapses_at)
     .limit(bindparam("limit"))
 )
+_calls_due = (
+    select(ROTATION.c.number)
+    .where(ROTATION.c.calls_at <= bindparam("now"))
+    .order_by(ROTATION.c.calls_at)
+    .limit(bindparam("limit"))
+)
 _overlaps_due = (
     select(OVERLAP.c.rotation)
     .where(OVERLAP.c.remind_at <= bindparam("now"))
@@ -99,6 +108,7 @@ def _first(column: ColumnElement[Any], *where: ColumnElement[bool]) -> Any:
 _next_due = select(
     _first(STEP.c.due_at, text("step.stage = 'waiting'")).label("step"),  # type: ignore[arg-type]  # text() filters
     _first(ROTATION.c.lapses_at, ROTATION.c.lapses_at.is_not(None)).label("lapse"),
+    _first(ROTATION.c.calls_at, ROTATION.c.calls_at.is_not(None)).label("call"),
     _first(OVERLAP.c.remind_at, OVERLAP.c.remind_at.is_not(None)).label("overlap"),
 )
 _next_message = select(
@@ -149,9 +159,9 @@ class Reader(InventoryReader, OutboxReader, Counting):
         body = self.connection.execute(_plan, {"digest": row.plan}).scalar_one()
         return {"digest": read_plan(row.plan, body).digest, "nonce": row.nonce}
 
-    def open_rotation(self, credential: str, environment: str) -> Rotation | None:
-        """The one rotation that is open for the credential."""
-        named = {"credential": credential, "environment": environment}
+    def open_rotation(self, credential: str, environment: str, word: str = "start") -> Rotation | None:
+        """The one rotation that is open for the credential; `word` is `revoke` for the one revocation."""
+        named = {"credential": credential, "environment": environment, "word": word}
         number = self.connection.execute(_open, named).scalar_one_or_none()
         return None if number is None else self.rotation(number)
 
@@ -207,6 +217,10 @@ class Reader(InventoryReader, OutboxReader, Counting):
     def expired(self, now: datetime, limit: int = 100) -> list[int]:
         """Rotations whose request or amendment has lapsed."""
         return list(self.connection.execute(_lapsed, {"now": now, "limit": limit}).scalars())
+
+    def calls_due(self, now: datetime, limit: int = 100) -> list[int]:
+        """Requests for which somebody has to be reminded or called."""
+        return list(self.connection.execute(_calls_due, {"now": now, "limit": limit}).scalars())
 
     def overlaps_due(self, now: datetime, limit: int = 100) -> list[int]:
         """Rotations whose overlap wants a reminder; first at its deadline, then as `remind_overlap` says."""

@@ -12,7 +12,7 @@ from typing import Any
 
 from bot.core.errors import Permanent
 from bot.core.plan import Plan, binding_digest
-from bot.core.rotation import Amendment, Box, Overlap, Rotation, Stage, State, StepRun, Vote
+from bot.core.rotation import Amendment, Box, Glass, Overlap, Rotation, Stage, State, StepRun, Vote
 from bot.store.tables import json_bytes, micros, moment
 
 STEP_FIELDS = tuple(item.name for item in fields(StepRun))
@@ -74,6 +74,13 @@ def rotation_row(rotation: Rotation) -> dict[str, Any]:
         "boxes": [asdict(box) for box in rotation.boxes],
         "amendment": _timed(asdict(rotation.amendment)) if rotation.amendment else None,
         "channel": rotation.channel,
+        "word": plan.word,
+        "eligible": dict(rotation.eligible) if rotation.eligible is not None else None,
+        "escalated": rotation.escalated,
+        "called_at": rotation.called_at,
+        "calls_at": rotation.calls_at,
+        "glass": _timed(asdict(rotation.glass)) if rotation.glass else None,
+        "unconfirmed": rotation.unconfirmed,
         "started_at": rotation.started_at,
         "promoted_at": rotation.promoted_at,
         "ended_at": rotation.ended_at,
@@ -115,6 +122,11 @@ def read_rotation(row: Mapping[Any, Any], steps: Sequence[Mapping[Any, Any]], pl
         boxes=tuple(Box(**box) for box in row["boxes"]),
         amendment=Amendment(**_dated(amendment)) if amendment else None,
         channel=row["channel"],
+        eligible=row["eligible"],
+        escalated=row["escalated"],
+        called_at=row["called_at"],
+        glass=Glass(**_dated(row["glass"])) if row["glass"] else None,
+        unconfirmed=row["unconfirmed"],
         started_at=row["started_at"],
         promoted_at=row["promoted_at"],
         ended_at=row["ended_at"],
@@ -134,4 +146,4 @@ def _timed(values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _dated(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: moment(value) if name in ("at", "expires_at") else value for name, value in values.items()}
+    return {name: moment(value) if name in ("at", "until", "expires_at") else value for name, value in values.items()}

@@ -128,7 +128,8 @@ class RotationTable(SQLModel, table=True):
 
     __tablename__ = "rotation"
     __table_args__: ClassVar[Any] = (
-        _partial(OPEN_INDEX, "credential", "environment", unique=True, where=_OPEN),
+        _partial(OPEN_INDEX, "credential", "environment", "word", unique=True, where=_OPEN),
+        _partial("rotation_calling", "calls_at", where="calls_at IS NOT NULL"),
         _partial("rotation_lapsing", "lapses_at", where="lapses_at IS NOT NULL"),
         Index("rotation_of_credential", "credential", "environment", "number"),
     )
@@ -151,6 +152,15 @@ class RotationTable(SQLModel, table=True):
     boxes: Any = Field(sa_type=Json)
     amendment: Any = Field(sa_type=Json, nullable=True)
     channel: str = Field(sa_type=Words)
+    word: str = Field(sa_type=Text)
+    """`start` or `revoke`: a revocation may be open beside an ordinary rotation, which it takes over."""
+    eligible: Any = Field(sa_type=Json, nullable=True)
+    escalated: int = Field(sa_type=Integer)
+    called_at: datetime | None = Field(sa_type=Moment)
+    calls_at: datetime | None = Field(sa_type=Moment)
+    """When somebody has to be reminded or called; NULL when nobody is waited for."""
+    glass: Any = Field(sa_type=Json, nullable=True)
+    unconfirmed: bool
     started_at: datetime | None = Field(sa_type=Moment)
     promoted_at: datetime | None = Field(sa_type=Moment)
     ended_at: datetime | None = Field(sa_type=Moment)

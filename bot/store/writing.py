@@ -116,7 +116,7 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, WorkerWri
 
     def _conflict(self, after: Rotation) -> Refused | Permanent:
         plan = after.plan
-        other = self.open_rotation(plan.credential, plan.environment)
+        other = self.open_rotation(plan.credential, plan.environment, plan.word)
         if other is None or other.number == after.number:
             return Permanent(f"There is a rotation {after.id} already.", "Take the number from next_number.")
         return Refused(

@@ -18,6 +18,7 @@ WORDS = [
     "advance",
     "approve",
     "cancel",
+    "contain",
     "fix",
     "help",
     "history",
@@ -25,6 +26,7 @@ WORDS = [
     "plan",
     "reject",
     "retry",
+    "revoke",
     "rollback",
     "runbooks",
     "skip",
@@ -33,7 +35,7 @@ WORDS = [
     "tick",
 ]
 AT_ONCE = {"help", "history", "list", "runbooks", "status"}
-WITH_REASON = {"cancel", "reject", "rollback", "skip"}
+WITH_REASON = {"cancel", "contain", "reject", "rollback", "skip"}
 
 
 def test_the_words_are_the_files() -> None:

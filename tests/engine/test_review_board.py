@@ -17,8 +17,10 @@ from bot.core.plan import Plan
 from bot.core.policy import Person, PersonKind, Policy, Role, Who
 from bot.core.rotation import Began, Done, Ended, Failed, Rotation, State, Voted
 from bot.engine.board import Board
+from bot.engine.electorate import Electorate
 from bot.engine.executor import Executor
 from bot.engine.legs import TargetRows
+from bot.engine.signers import Signers
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
 from bot.store.records import Declared
@@ -43,7 +45,8 @@ class Groups:
 def make_board(database: Database, troubleshooter: Any = None) -> Board:
     nothing: Any = None
     people: Any = Groups()
-    return Board(database, nothing, POLICY, people, troubleshooter, nothing, dict)
+    electorate = Electorate(POLICY, people, Signers(None))
+    return Board(database, nothing, POLICY, people, electorate, troubleshooter, nothing, dict)
 
 
 def call(person: Person, need: Need, **bound: str) -> Call:

@@ -63,6 +63,13 @@ def create_rotations() -> None:
         sa.Column("boxes", sa.Text(), nullable=False),
         sa.Column("amendment", sa.Text(), nullable=True),
         sa.Column("channel", sa.Text(), nullable=False),
+        sa.Column("word", sa.Text(), nullable=False),
+        sa.Column("eligible", sa.Text(), nullable=True),
+        sa.Column("escalated", sa.Integer(), nullable=False),
+        sa.Column("called_at", sa.BigInteger(), nullable=True),
+        sa.Column("calls_at", sa.BigInteger(), nullable=True),
+        sa.Column("glass", sa.Text(), nullable=True),
+        sa.Column("unconfirmed", sa.Boolean(), nullable=False),
         sa.Column("started_at", sa.BigInteger(), nullable=True),
         sa.Column("promoted_at", sa.BigInteger(), nullable=True),
         sa.Column("ended_at", sa.BigInteger(), nullable=True),
@@ -72,11 +79,12 @@ def create_rotations() -> None:
         sa.PrimaryKeyConstraint("number"),
     )
     partial("rotation_lapsing", "rotation", ["lapses_at"], "lapses_at IS NOT NULL")
+    partial("rotation_calling", "rotation", ["calls_at"], "calls_at IS NOT NULL")
     op.create_index("rotation_of_credential", "rotation", ["credential", "environment", "number"])
     partial(
         "rotation_open_once",
         "rotation",
-        ["credential", "environment"],
+        ["credential", "environment", "word"],
         "state IN ('approved', 'asking', 'held', 'requested', 'rolling_back', 'running', 'waiting')",
         unique=True,
     )
