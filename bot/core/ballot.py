@@ -35,8 +35,12 @@ _PLAN = re.compile(r"sha256:[0-9a-f]{64}")
 _NONCE = re.compile(r"[A-Za-z0-9_-]{8,128}")
 _VOTE = re.compile(r"[a-z]{1,20}(?:-[a-z]{1,20}){0,3}")
 
-_UNSEEN = dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff"))
-_DASHES = str.maketrans(dict.fromkeys("\u2010\u2011\u2012\u2013\u2014\u2015\u2212", "-"))
+_PLAIN: dict[int, str | None] = {
+    **dict.fromkeys(map(ord, "\u00ad\u200b\u200c\u200d\u2060\ufeff")),
+    **dict.fromkeys(map(ord, "\u00a0\u2007\u202f"), " "),
+    **dict.fromkeys(map(ord, "\u2010\u2011\u2012\u2013\u2014\u2015\u2212"), "-"),
+}
+"""What is not seen goes; hard spaces and long dashes become what was typed."""
 _QUOTED = re.compile(r"^[ \t]*(?:>|&gt;)[ \t]?", re.MULTILINE)
 _BLOCK = re.compile(
     r"(?:`{1,3}\s*)?-{1,10}\s?BEGIN SSH SIGNATURE\s?-{1,10}"
@@ -133,7 +137,7 @@ def parse_signature(text: str) -> str:
         )
     if len(text) > LONGEST:
         raise _bad(f"That is longer than {LONGEST} characters")
-    plain = _QUOTED.sub("", text.translate(_UNSEEN).translate(_DASHES)).strip()
+    plain = _QUOTED.sub("", text.translate(_PLAIN)).strip()
     match = _BLOCK.fullmatch(plain)
     if match is None:
         raise _bad(_why_not(plain))
