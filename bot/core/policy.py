@@ -23,6 +23,7 @@ from bot.core.rules import (
     accounts_of,
     fits,
     spelling,
+    undeclared,
 )
 
 __all__ = [
@@ -300,12 +301,16 @@ class Policy:
         return {self._identity(name) for name in (person.id, *accounts_of(person))}
 
     def _identity(self, name: str) -> str:
-        spelled = spelling(name)
-        as_account = spelled.replace("id:", "slack:", 1)
-        return self._spellings.get(spelled) or self._spellings.get(as_account) or spelled
+        """One form for comparing people and accounts under all their spellings."""
+        return self._declared(name) or spelling(name)
 
     def _known(self, name: str) -> str:
-        return self._spellings.get(spelling(name), name)
+        """The id that `resolve_person` gives."""
+        return self._declared(name) or undeclared(name)
+
+    def _declared(self, name: str) -> str | None:
+        spelled = spelling(name)
+        return self._spellings.get(spelled) or self._spellings.get(spelled.replace("id:", "slack:", 1))
 
     def _advice(self, granted: Sequence[Who], credential: Target, need: Need) -> str:
         names: list[str] = []

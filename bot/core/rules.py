@@ -241,3 +241,11 @@ def spelling(name: str) -> str:
     if folded.startswith("slack:") or _SLACK_ID.fullmatch(plain):
         return "slack:" + folded.removeprefix("slack:").rpartition("/")[2]
     return "id:" + folded
+
+
+def undeclared(name: str) -> str:
+    """The id of a person whom settings do not declare: `slack:U1` for `T1/U1`; other names stay as they are."""
+    plain = name.strip()
+    if not spelling(plain).startswith("slack:"):
+        return plain
+    return "slack:" + plain.rpartition(":")[2].rpartition("/")[2]
