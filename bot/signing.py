@@ -19,6 +19,9 @@ GOOD, PROBLEMS, WRONG = 0, 1, 2
 USUAL = ("id_ed25519_sk", "id_ecdsa_sk", "id_ed25519", "id_ecdsa", "id_rsa")
 """Names of keys in ~/.ssh, the ones that have to be touched first."""
 _LITERAL = ("ssh-", "sk-ssh-", "ecdsa-sha2-", "sk-ecdsa-sha2-")
+_WORDS = {"break-glass": "contain", "request": "approve"}
+"""Votes that are cast by a word of another name."""
+_WITH_REASON = frozenset({"contain", "reject"})
 _NO_KEY = "name one with --key ~/.ssh/id_ed25519.pub, or make one with: ssh-keygen -t ed25519"
 
 
@@ -72,8 +75,10 @@ def say(text: str) -> None:
 
 
 def _command(ballot: Ballot) -> str:
-    word = f"{ballot.vote} {ballot.rotation}"
-    return f"keyturn run {shlex.quote(word)} --signature {ballot.rotation}.sig"
+    word = _WORDS.get(ballot.vote, ballot.vote)
+    reason = ' --reason "why"' if word in _WITH_REASON else ""
+    said = shlex.quote(f"{word} {ballot.rotation}{reason}")
+    return f"keyturn run {said} --signature {ballot.rotation}.sig"
 
 
 def _confirmed(ballot: Ballot) -> bool:

@@ -81,6 +81,8 @@ def test_another_vote_is_another_signature(laptop: Installation, key: Key) -> No
     assert (made["vote"], made["key"]) == ("break-glass", key.fingerprint)
     assert verifies(laptop.folder, made["signature"], key.public, ballot)
     assert not verifies(laptop.folder, made["signature"], key.public)
+    said = laptop.keyturn(*ballot.command().split()[1:], "--yes").stderr
+    assert "keyturn run 'contain R-7 --reason \"why\"' --signature R-7.sig" in said
 
 
 def test_nothing_is_signed_without_a_look(laptop: Installation, key: Key) -> None:
