@@ -325,17 +325,15 @@ def counted(votes: Sequence[tuple[str, str]]) -> tuple[bool, ...]:
     """Which votes count, in their order; a vote is the voter's id and the id of whom they voted in place of, or "".
 
     A person counts once. A delegate's vote is void when the one who is away votes too, and two delegates of one
-    person are one vote.
+    person are one vote: nobody is behind two of the votes that count.
     """
-    voters = {person for person, _ in votes}
-    seen: set[str] = set()
-    stood_for: set[str] = set()
+    present = {person for person, instead_of in votes if not instead_of}
+    behind: set[str] = set()
     found = []
     for person, instead_of in votes:
-        counts = person not in seen and not (instead_of and instead_of in voters | stood_for)
+        counts = instead_of not in present and not behind & {person, instead_of}
         if counts:
-            seen.add(person)
-            stood_for |= {instead_of} - {""}
+            behind |= {person, instead_of} - {""}
         found.append(counts)
     return tuple(found)
 
