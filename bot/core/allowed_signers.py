@@ -126,6 +126,8 @@ def read(text: str) -> Contents:
 
 def _line(number: int, plain: str) -> Line:
     tokens = _TOKEN.findall(plain)
+    if not tokens:
+        raise ValueError("it holds nothing but a quote; begin it with a person's name from keyturn.yml")
     first, rest = tokens[0], tokens[1:]
     at = next((i for i, token in enumerate(rest[:2]) if token in KEY_TYPES), None)
     if first == REVOKED:

@@ -65,6 +65,7 @@ def test_a_sound_line_is_handed_on_without_what_does_not_matter(line: str, given
         (f"bob {public(1, 'ssh-dss')}", "no key of a type"),
         (f"bob {public(1, 'ssh-ed25519-cert-v01@openssh.com')}", "no key of a type"),
         (ONE, "no key of a type"),
+        ('"', "nothing but a quote"),
         (f"@revoked {'x'}", "revokes no key"),
     ],
 )
