@@ -19,6 +19,7 @@ from playground.workspace.places import (
     conversation_of,
     element_of,
     must_be_in,
+    must_be_ours,
     must_see,
 )
 from playground.workspace.records import Delivery, Kind, Message, ResponseUrl, View
@@ -59,9 +60,18 @@ class Acts:
 
     # --- words ---
 
-    def command(self, user: User, conversation: Conversation, text: str, thread_ts: str | None = None) -> Delivery:
-        """Type a slash command. What Slack itself refuses comes back settled, with an error."""
-        must_be_in(user, conversation)
+    def command(
+        self,
+        user: User,
+        conversation: Conversation,
+        text: str,
+        thread_ts: str | None = None,
+        *,
+        unchecked: bool = False,
+    ) -> Delivery:
+        """Type a slash command. What Slack itself refuses comes back settled, with an error; `unchecked` is sent."""
+        if not unchecked:
+            must_be_in(user, conversation)
         word, _, rest = text.strip().partition(" ")
         known = next((one for one in self.state.app.commands if one.command == word), None)
         refusal = ""
@@ -71,7 +81,7 @@ class Acts:
             refusal = f'"{word}" is not supported in threads. Sorry!'
         elif conversation.is_archived:
             refusal = "You cannot send messages to an archived channel."
-        if known is None or refusal:
+        if known is None or (refusal and not unchecked):
             self.state.notice(user.id, refusal, conversation.id)
             return _settled("slash_commands", {"command": word, "text": rest}, user.id, word, refusal)
         rest = rest.strip()
@@ -173,12 +183,16 @@ class Acts:
         block_id: str = "",
         force: bool = False,
         seen: Place | None = None,
+        unchecked: bool = False,
     ) -> Delivery:
         """Press a button or choose something outside an input.
 
-        `force` also presses what this person is not shown; `seen` is what stood on a screen that was out of date.
+        `force` also presses what this person is not shown; `seen` is what stood on a screen that was out of date;
+        `unchecked` lets anybody press, wherever it stands.
         """
-        must_see(self.state, user, place)
+        if not unchecked:
+            must_see(self.state, user, place)
+            must_be_ours(place)
         element = element_of(user, seen or place, action_id, value, block_id, force=force)
         action = self._action(user, place, element, value)
         body: Json = {

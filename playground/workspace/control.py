@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
+from playground.workspace.crowd import Rush
 from playground.workspace.forms import NotAccepted
 from playground.workspace.live import Live
 from playground.workspace.places import NotVisible
 from playground.workspace.records import Delivery, Message, View
+from playground.workspace.sockets import Carried
 
 if TYPE_CHECKING:
     from playground.workspace.workspace import Workspace
@@ -50,7 +52,17 @@ class PageControl:
                 "rename",
                 "delete_message",
                 "later",
+                "admit",
+                "add_people",
             )
+        } | {
+            "steal": workspace.intruder.call,
+            "copy_card": workspace.intruder.copy_card,
+            "pretend_click": workspace.intruder.click,
+            "replay": workspace.intruder.replay,
+            "forge": workspace.intruder.forge,
+            "rush_click": workspace.crowd.click,
+            "rush_type": workspace.crowd.type,
         }
 
     async def act(self, action: str, options: Json) -> Json:
@@ -69,7 +81,7 @@ class PageControl:
             result = await asyncio.to_thread(do, **options)
         except NotAccepted as refusal:
             return {"ok": False, "error": str(refusal), "errors": refusal.errors}
-        except (NotVisible, KeyError, ValueError, TimeoutError) as error:
+        except (NotVisible, LookupError, PermissionError, RuntimeError, ValueError, TimeoutError) as error:
             return {"ok": False, "error": str(error.args[0] if error.args else error)}
         return {"ok": True, "result": _shown(result)}
 
@@ -124,6 +136,15 @@ async def _until_gone(websocket: WebSocket) -> None:
 def _shown(result: Any) -> Any:
     if isinstance(result, Delivery):
         return {"type": result.type, "acked": result.acked, "error": result.error}
+    if isinstance(result, Carried):
+        return {"ok": result.ok, "status": result.status, "error": result.reason}
+    if isinstance(result, Rush):
+        return {
+            "acked": result.acked,
+            "errors": dict(result.errors),
+            "seconds": result.seconds,
+            "slowest": result.ack(),
+        }
     if isinstance(result, list):
         return [_shown(one) for one in result]
     if isinstance(result, Message):

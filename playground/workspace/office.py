@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 from playground.workspace.acts import Acts
+from playground.workspace.kinds import user_of
 from playground.workspace.payloads import group_object
 from playground.workspace.places import NotVisible, Place
 from playground.workspace.records import Delivery, Message, View
@@ -184,6 +186,30 @@ class Office:
         with self.state.changing():
             self.state.users[user.id] = user
         return user
+
+    def admit(self, kind: str, *, name: str = "", channels: Sequence[str] = (), groups: Sequence[str] = ()) -> User:
+        """Somebody new of a kind (see KINDS) in the workspace, in channels, and in user groups. Raises KeyError."""
+        person = self.add_user(user_of(kind, name))
+        for channel in channels:
+            if person.team_id != TEAM_ID:
+                self.state.channel(channel).is_shared = True
+            self.join(person.id, channel)
+        for group in groups:
+            self.set_group(group, [*self.state.group(group).users, person.id])
+        return person
+
+    def add_people(self, count: int, *, channels: Sequence[str] = (), groups: Sequence[str] = ()) -> list[str]:
+        """So many new members, in channels and in user groups; their names. Nobody is told one by one."""
+        people = [User(f"person{number:04d}") for number in range(1, count + 1)]
+        with self.state.changing() as version:
+            self.state.users |= {one.id: one for one in people}
+            for channel in channels:
+                conversation = self.state.channel(channel)
+                conversation.members += [one.id for one in people]
+                conversation.rev = version
+        for group in groups:
+            self.set_group(group, [*self.state.group(group).users, *(one.id for one in people)])
+        return [one.name for one in people]
 
     def deactivate(self, user: str) -> None:
         """Deactivate somebody: signed out at once, out of every user group."""

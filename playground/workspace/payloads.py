@@ -31,7 +31,7 @@ def user_object(state: State, user: User, *, email: bool) -> Json:
     if email and user.email:
         profile["email"] = user.email
     if user.is_bot:
-        profile |= {"api_app_id": APP_ID if user.id == BOT_USER else "", "always_active": True, "bot_id": BOT_ID}
+        profile |= {"api_app_id": APP_ID if user.id == BOT_USER else "", "always_active": True, "bot_id": bot_id(user)}
     shown: Json = {
         "id": user.id,
         "team_id": user.team_id,
@@ -42,6 +42,8 @@ def user_object(state: State, user: User, *, email: bool) -> Json:
         "is_app_user": False,
         "updated": 0,
     }
+    if user.is_workflow_bot:
+        shown["is_workflow_bot"] = True
     if user.deleted:
         return shown
     shown |= {
@@ -61,6 +63,11 @@ def user_object(state: State, user: User, *, email: bool) -> Json:
     if user.team_id != TEAM_ID:
         shown["is_stranger"] = state.is_stranger(user)
     return shown
+
+
+def bot_id(user: User) -> str:
+    """The id that a bot has beside its user id."""
+    return BOT_ID if user.id == BOT_USER else f"B{user.id[1:]}"
 
 
 def group_object(group: UserGroup, *, users: bool, count: bool) -> Json:
@@ -137,24 +144,30 @@ def channel_object(conversation: Conversation, *, num_members: bool = False) -> 
     return shown
 
 
+def _bot_fields(state: State, message: Message) -> Json:
+    """What tells a message of this app, or of another bot, from a person's."""
+    if message.from_app:
+        profile = {
+            "id": BOT_ID,
+            "app_id": APP_ID,
+            "user_id": BOT_USER,
+            "name": state.app.name,
+            "deleted": False,
+            "team_id": TEAM_ID,
+        }
+        return {"bot_id": BOT_ID, "app_id": APP_ID, "bot_profile": profile}
+    author = state.users.get(message.user)
+    if author is not None and author.is_bot:
+        return {"subtype": "bot_message", "bot_id": bot_id(author), "app_id": f"A{author.id[1:]}"}
+    return {}
+
+
 def message_object(state: State, message: Message, *, metadata: bool = True) -> Json:
     """A message as chat.postMessage and conversations.history answer it."""
     shown: Json = {"type": "message", "ts": message.ts, "text": message.text, "user": message.user, "team": TEAM_ID}
     if message.subtype:
         shown["subtype"] = message.subtype
-    if message.from_app:
-        shown |= {
-            "bot_id": BOT_ID,
-            "app_id": APP_ID,
-            "bot_profile": {
-                "id": BOT_ID,
-                "app_id": APP_ID,
-                "user_id": BOT_USER,
-                "name": state.app.name,
-                "deleted": False,
-                "team_id": TEAM_ID,
-            },
-        }
+    shown |= _bot_fields(state, message)
     if message.blocks:
         shown["blocks"] = copy.deepcopy(message.blocks)
     if message.attachments:

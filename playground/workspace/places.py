@@ -42,6 +42,12 @@ def must_see(state: State, user: User, place: Place) -> None:
         raise NotVisible(f"{user.name} cannot see this message")
 
 
+def must_be_ours(place: Place) -> None:
+    """Refuse a message of somebody else, whose buttons Slack does not bring to the app. Raises NotVisible."""
+    if isinstance(place, Message) and not place.from_app:
+        raise NotVisible("what is done on that message is not brought to the app")
+
+
 def element_of(user: User, place: Place, action_id: str, value: Any, block_id: str, *, force: bool) -> Json:
     """The element of that action id; of several, the one with that value. Raises NotVisible."""
     found = [one for one in place.elements if one["action_id"] == action_id and block_id in {"", one["block_id"]}]

@@ -45,6 +45,7 @@ class User:
     is_restricted: bool = False
     is_ultra_restricted: bool = False
     is_bot: bool = False
+    is_workflow_bot: bool = False
     deleted: bool = False
 
     def __post_init__(self) -> None:

@@ -7,6 +7,8 @@ import hmac
 import json
 import secrets
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
@@ -24,27 +26,48 @@ def sign(secret: str, timestamp: str, body: bytes) -> str:
     return f"v0={digest}"
 
 
+@dataclass(frozen=True)
+class Wire:
+    """A request as it goes over the wire."""
+
+    body: bytes
+    headers: dict[str, str]
+
+    def with_headers(self, headers: Mapping[str, str]) -> Wire:
+        """The same with other headers."""
+        return Wire(self.body, {**self.headers, **headers})
+
+    def without(self, header: str) -> Wire:
+        """The same without one header."""
+        return Wire(self.body, {name: value for name, value in self.headers.items() if name != header})
+
+
 class SignedHttp:
     """The app's request URL. Commands and interactivity travel as forms, events as JSON."""
 
     def __init__(self, state: State, url: str, secret: str) -> None:
         self.state = state
         self.url = url
+        self.sent: dict[str, Wire] = {}
+        """What was posted, by the envelope's id."""
         self._secret = secret
         self._client: httpx.AsyncClient | None = None
+
+    def write(self, delivery: Delivery, headers: Mapping[str, str] | None = None) -> Wire:
+        """A delivery as a request, signed now."""
+        if delivery.kind == "events_api":
+            return self._signed(json.dumps(delivery.payload).encode(), "application/json", headers or {})
+        form = delivery.payload if delivery.kind == "slash_commands" else {"payload": json.dumps(delivery.payload)}
+        return self._signed(urlencode(form).encode(), "application/x-www-form-urlencoded", headers or {})
 
     async def carry(
         self, delivery: Delivery, envelope_id: str, retry: int, reason: str, *, drop: bool = False
     ) -> Carried:
         """Post a payload and read the acknowledgement from the answer."""
-        if delivery.kind == "events_api":
-            body, kind = json.dumps(delivery.payload).encode(), "application/json"
-        else:
-            form = delivery.payload if delivery.kind == "slash_commands" else {"payload": json.dumps(delivery.payload)}
-            body, kind = urlencode(form).encode(), "application/x-www-form-urlencoded"
         headers = {"x-slack-retry-num": str(retry), "x-slack-retry-reason": _reason(reason)} if retry else {}
+        wire = self.sent[envelope_id] = self.write(delivery, headers)
         try:
-            response = await self._post(body, kind, headers)
+            response = await self._post(wire)
         except httpx.TimeoutException:
             return Carried(False, reason="timeout", via=self.url)
         except httpx.HTTPError:
@@ -53,9 +76,20 @@ class SignedHttp:
             return Carried(False, reason="connection_failed", via=self.url)
         if response.status_code != 200:
             stop = response.headers.get("x-slack-no-retry") == "1"
-            return Carried(False, reason="no_retry" if stop else "http_error", via=self.url)
-        payload = self._payload(delivery, response)
-        return Carried(True, payload, via=self.url)
+            reason = "no_retry" if stop else "http_error"
+            return Carried(False, reason=reason, via=self.url, status=response.status_code)
+        return Carried(True, self._payload(delivery, response), via=self.url, status=200)
+
+    async def knock(self, wire: Wire) -> Carried:
+        """Post a request as it is, whoever made it up; the answer's text is the payload's `text`."""
+        try:
+            response = await self._post(wire)
+        except httpx.TimeoutException:
+            return Carried(False, reason="timeout", via=self.url)
+        except httpx.HTTPError:
+            return Carried(False, reason="connection_failed", via=self.url)
+        ok = response.status_code == 200
+        return Carried(ok, {"text": response.text}, "" if ok else "http_error", self.url, response.status_code)
 
     def _payload(self, delivery: Delivery, response: httpx.Response) -> dict[str, Any]:
         text = response.text.strip()
@@ -80,7 +114,7 @@ class SignedHttp:
         challenge = secrets.token_urlsafe(20)
         body = json.dumps({"token": VERIFICATION_TOKEN, "challenge": challenge, "type": "url_verification"}).encode()
         try:
-            response = await self._post(body, "application/json", {})
+            response = await self._post(self._signed(body, "application/json", {}))
         except httpx.HTTPError:
             return False
         if response.status_code != 200:
@@ -90,14 +124,11 @@ class SignedHttp:
             return isinstance(answer, dict) and answer.get("challenge") == challenge
         return response.text.strip() == challenge
 
-    async def _post(self, body: bytes, kind: str, headers: dict[str, str]) -> httpx.Response:
-        if self._client is None:
-            self._client = httpx.AsyncClient(timeout=ACK_SECONDS, trust_env=False)
+    def _signed(self, body: bytes, kind: str, headers: Mapping[str, str]) -> Wire:
         timestamp = str(int(time.time()))
-        return await self._client.post(
-            self.url,
-            content=body,
-            headers={
+        return Wire(
+            body,
+            {
                 "content-type": kind,
                 "user-agent": "Slackbot 1.0 (+https://api.slack.com/robots)",
                 "x-slack-request-timestamp": timestamp,
@@ -105,6 +136,12 @@ class SignedHttp:
                 **headers,
             },
         )
+
+    async def _post(self, wire: Wire) -> httpx.Response:
+        if self._client is None:
+            self._client = httpx.AsyncClient(timeout=ACK_SECONDS, trust_env=False)
+        headers = [(name.encode(), value.encode("utf-8")) for name, value in wire.headers.items()]
+        return await self._client.post(self.url, content=wire.body, headers=headers)
 
     async def close(self) -> None:
         """Close the connections."""

@@ -30,6 +30,8 @@ class Carried:
     payload: Json = field(default_factory=dict)
     reason: str = ""
     via: str = ""
+    status: int = 0
+    """Of the app's HTTP answer; 0 over a socket, and where there was none."""
 
 
 @dataclass(eq=False)

@@ -6,7 +6,7 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
@@ -17,8 +17,10 @@ import uvicorn
 from playground.workspace.acts import Acts
 from playground.workspace.control import PageControl
 from playground.workspace.courier import RETRY_DELAYS, Carrier, Courier
+from playground.workspace.crowd import Crowd
 from playground.workspace.faults import Faults
 from playground.workspace.forms import NotAccepted, named
+from playground.workspace.intruder import Intruder
 from playground.workspace.limits import RateLimits
 from playground.workspace.methods import HANDLERS
 from playground.workspace.office import Office
@@ -58,10 +60,11 @@ class Workspace(Office):
         state = State(Seed.of(seed), app or App())
         self.rate_limits = RateLimits(state.now, rate_factor)
         self.sockets = SocketMode(state, self._transports)
-        self._http = SignedHttp(state, request_url, self.tokens.signing_secret) if request_url else None
-        carrier: Carrier = self._http or self.sockets
-        acts = Acts(state, self._send, lambda: f"{self.url}response/{TEAM_ID}")
+        self.http = SignedHttp(state, request_url, self.tokens.signing_secret) if request_url else None
+        carrier: Carrier = self.http or self.sockets
+        acts = Acts(state, self.send, lambda: f"{self.url}response/{TEAM_ID}")
         super().__init__(state, acts)
+        self.intruder, self.crowd = Intruder(self), Crowd(self)
         self._courier = Courier(state, self.faults, carrier, acts.settle, retry_delays)
         self.api = Api(
             state,
@@ -166,8 +169,8 @@ class Workspace(Office):
         try:
             await serving
         finally:
-            if self._http is not None:
-                await self._http.close()
+            if self.http is not None:
+                await self.http.close()
 
     def _on_loop(self, do: Callable[..., None], *arguments: Any) -> None:
         if self._loop is not None and not self._loop.is_closed():
@@ -203,8 +206,15 @@ class Workspace(Office):
     ) -> None:
         self.close()
 
-    def _send(self, delivery: Delivery) -> Delivery:
+    def send(self, delivery: Delivery) -> Delivery:
+        """Put a payload on its way to the app."""
         return self._courier.send(delivery)
+
+    def run_on_loop(self, work: Coroutine[Any, Any, Found], timeout: float = 10.0) -> Found:
+        """Do something on the workspace's own loop and wait for it."""
+        if self._loop is None:
+            raise RuntimeError("the workspace is not open")
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout)
 
     # --- what the app needs ---
 
@@ -249,9 +259,9 @@ class Workspace(Office):
 
     def verify_request_url(self, timeout: float = 5.0) -> bool:
         """Slack's handshake with the request URL."""
-        if self._http is None or self._loop is None:
+        if self.http is None:
             raise RuntimeError("this workspace has no request URL")
-        return asyncio.run_coroutine_threadsafe(self._http.verify(), self._loop).result(timeout)
+        return self.run_on_loop(self.http.verify(), timeout)
 
     # --- what a person does, and the app's acknowledgement awaited ---
 

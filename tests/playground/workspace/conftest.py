@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from endpoint import Endpoint
 from sample_app import Bot, manifest, web_client
 from slack_sdk import WebClient
 
@@ -64,3 +65,11 @@ def make_bot() -> Iterator[Callable[[Workspace], Bot]]:
 def bot(ws: Workspace, make_bot: Callable[[Workspace], Bot]) -> Bot:
     """The sample app, connected to `ws`."""
     return make_bot(ws)
+
+
+@pytest.fixture
+def endpoint() -> Iterator[Endpoint]:
+    """A request URL."""
+    made = Endpoint()
+    yield made
+    made.close()
