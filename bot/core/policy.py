@@ -213,14 +213,15 @@ class Policy:
             return f"nobody may {word} it"
         if rule.count == 0 or approvers.open or len(approvers.people) > rule.count:
             return ""
+        wanted = f"{word} needs {rule.count} approver{'s' if rule.count > 1 else ''}"
         if len(approvers.people) < rule.count:
             named = {group for who in self._approving(credential, None, word, stage) for group in who.groups}
             empty = sorted(group for group in named if groups.get(group) == frozenset())
             told = f" ({', '.join(empty)} has no members)" if empty else ""
-            return f"{word} needs {rule.count} approvers and {len(approvers.people)} people may approve{told}"
+            return f"{wanted} and {len(approvers.people)} people may approve{told}"
         if starters.open or set(starters.people) - set(approvers.people):
             return ""
-        return f"{word} needs {rule.count} approvers besides the requester, and everybody who may {word} is one of them"
+        return f"{wanted} besides the requester, and everybody who may {word} is one of them"
 
     def _granted(self, need: Need, credential: Target, channel: str | None) -> list[Who]:
         """Who has a right; channel None means in any channel. An approval rule that names people replaces the roles."""

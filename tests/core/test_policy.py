@@ -188,7 +188,7 @@ def test_needed_groups_are_those_that_matter() -> None:
     [
         ({"bob"}, 1, {"alice"}, ""),
         ({"bob", "carol"}, 1, {"bob"}, ""),
-        ({"bob"}, 1, {"bob"}, "start needs 1 approvers besides"),
+        ({"bob"}, 1, {"bob"}, "start needs 1 approver besides"),
         ({"bob", "carol"}, 2, {"bob", "carol"}, "start needs 2 approvers besides"),
         ({"bob"}, 2, {"alice"}, "start needs 2 approvers and 1"),
         ({"bob"}, 1, set(), "nobody may start it"),

@@ -205,11 +205,11 @@ def test_revoking_needs_another_person_whatever_is_declared() -> None:
     ("approvers", "escalation", "starters", "hopeless", "late"),
     [
         (people("alice"), (), "bob", "", ""),
-        (people("bob"), (), "bob", "approvers besides the requester", ""),
+        (people("bob"), (), "bob", "approver besides the requester", ""),
         (group("empty"), (), "bob", "0 people may approve (empty has no members)", ""),
         (group("empty"), (people("alice"),), "bob", "", "only the escalation brings more"),
         (people("bob"), (people("alice"),), "bob", "", "only the escalation brings more"),
-        (people("bob"), (people("bob"),), "bob", "approvers besides the requester", ""),
+        (people("bob"), (people("bob"),), "bob", "approver besides the requester", ""),
         (group("empty"), (group("empty"), group("unseen")), "bob", "", "only the escalation brings more"),
         (people("alice"), (people("carol"),), "", "nobody may", ""),
     ],
