@@ -70,3 +70,16 @@ def test_errors_and_a_dead_endpoint_are_shown_to_the_person(ws: Workspace, endpo
     ws.type("alice", "ops", "/rotate help")
     assert ws.notices("alice")[-1] == "/rotate failed because the app did not respond"
     assert not ws.verify_request_url()
+
+
+def test_nothing_is_posted_while_slack_is_down(start: Callable[..., Workspace], endpoint: Endpoint) -> None:
+    ws = start(request_url=endpoint.url, retry_delays=(0.5, 2.0, 5.0))
+    ws.faults.down()
+    assert ws.type("alice", "ops", "/rotate help").error == "not_connected"
+    ws.say("alice", "ops", "@keyturn hello")
+    delivery = ws.deliveries[-1]
+    assert endpoint.requests == []
+    ws.wait_for(lambda: delivery.attempts and delivery.attempts[0].error)
+    ws.faults.up()
+    assert delivery.wait().acked, "an event is tried again"
+    assert endpoint.requests[0][0]["x-slack-retry-num"] == str(len(delivery.attempts) - 1)
