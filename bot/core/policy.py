@@ -132,8 +132,7 @@ class Policy:
             return Verdict(True, because)
         free: list[str] = []
         for delegate in self._standing_in(person, requester_id, now):
-            because, doubt = self._held({self._identity(delegate.absent)}, granted, credential, groups)
-            unknown |= doubt
+            because, _ = self._held({self._identity(delegate.absent)}, granted, credential, groups)
             if because and self._identity(delegate.absent) not in {self._identity(name) for name in taken}:
                 return Verdict(True, delegate.because, instead_of=self._known(delegate.absent))
             free += [delegate.absent] if because else []

@@ -47,7 +47,7 @@ class Window:
     def around(self, at: datetime, days: int = 2) -> Iterator[tuple[datetime, datetime]]:
         """The openings of the days about a moment, and of those that follow, in order."""
         today = _utc(at).astimezone(self.zone).date()
-        for number in range(-2, days):
+        for number in range(-1, days):
             if found := self.opening(today + number * _DAY):
                 yield found
 
