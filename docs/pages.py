@@ -23,6 +23,7 @@ from bot.core.runbook import (
     AskStep,
     CheckStep,
     Condition,
+    Cost,
     DoStep,
     Emergency,
     Expect,
@@ -70,6 +71,7 @@ _RUNBOOK: Sequence[tuple[str, type[BaseModel]]] = (
     ("watch", Watch),
     ("expect", Expect),
     ("emergency", Emergency),
+    ("emergency.costs.ORDER", Cost),
     ("trouble[]", Trouble),
 )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from bot.core.lint import Vocabulary
-from bot.core.runbook import AskStep, CheckStep, DoStep, QuietStep, Runbook, StepBase, WaitStep
+from bot.core.runbook import AskStep, CheckStep, DoStep, Emergency, Order, QuietStep, Runbook, StepBase, WaitStep
 
 _EFFECTS = {"creates": "creates", "changes": "changes, reversible", "destroys": "**destroys**", "reads": "reads"}
 
@@ -34,9 +34,7 @@ def runbook_page(runbook: Runbook, source: str, vocabulary: Vocabulary) -> str:
         lines += ["", "## Retirement of the old one", "", f"Within `{runbook.retire_within}`; until then {kind}.", ""]
         lines += _steps(runbook.retire, vocabulary)
     if runbook.emergency:
-        own = [runbook.step(one) if isinstance(one, str) else one for one in runbook.emergency.steps]
-        lines += ["", "## Emergency", "", f"Order: {runbook.emergency.order}.", ""]
-        lines += _steps([step for step in own if step is not None], vocabulary)
+        lines += ["", "## Emergency", "", *_emergency(runbook, runbook.emergency, vocabulary)]
     if runbook.trouble:
         lines += ["", "## When a step fails", "", "Buttons on the card of a failed step:", ""]
         for branch in runbook.trouble:
@@ -44,6 +42,22 @@ def runbook_page(runbook: Runbook, source: str, vocabulary: Vocabulary) -> str:
             does = f" (`{word}`)" if word else ""
             lines.append(f"- **{branch.when}**{does}: {branch.advice}")
     return "\n".join([*lines, ""])
+
+
+def _emergency(runbook: Runbook, emergency: Emergency, vocabulary: Vocabulary) -> Iterator[str]:
+    """The steps in the runbook's own order, the other order by its ids, and what each costs."""
+    yield from (f"`/rotate revoke` does this, {emergency.order} unless asked otherwise:", "")
+    yield from _steps([step for _, step in runbook.emergency_sections(emergency.order)], vocabulary)
+    for order in emergency.orders[1:]:
+        yield from ("", f"{order.capitalize()}: {', '.join(f'`{name}`' for name in emergency.ids(order))}.")
+    alone = emergency.containment(Order.CONTAIN_FIRST) if Order.CONTAIN_FIRST in emergency.orders else 0
+    if alone:
+        names = ", ".join(f"`{name}`" for name in emergency.ids(Order.CONTAIN_FIRST)[:alone])
+        yield from ("", f"Where policy lets one person break the glass, that person does {names} and nothing else.")
+    if emergency.costs:
+        yield from ("", "| Order | Outage | Exposure |", "|---|---|---|")
+        for order, cost in emergency.costs.items():
+            yield f"| {order} | {cost.outage} | {cost.exposure} |"
 
 
 def _steps(steps: Sequence[StepBase], words: Vocabulary) -> list[str]:

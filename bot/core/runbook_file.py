@@ -29,6 +29,7 @@ _SPANS = (
     "retire_within",
     "at_most",
 )
+_NAME = r"^[a-z][a-z0-9-]{0,40}$"
 _ID = re.compile(r"[a-z][a-z0-9-]{0,40}")
 _STAND_INS = {"runbook": "unnamed", "summary": "not readable", "rollback_within": "1h"}
 
@@ -155,11 +156,8 @@ def _steps_of(document: Document) -> tuple[list[Problem], dict[str, Any], set[st
             data[section] = steps((section,), data[section])
     emergency = data.get("emergency")
     if isinstance(emergency, dict) and isinstance(emergency.get("steps"), list):
-        own = steps(("emergency", "steps"), [item for item in emergency["steps"] if not isinstance(item, str)])
-        waiting = iter(own)
-        listed = [item if isinstance(item, str) else next(waiting) for item in emergency["steps"]]
         try:
-            data["emergency"] = Emergency.model_validate({**emergency, "steps": listed})
+            data["emergency"] = Emergency.model_validate(_emergency(document, emergency, problems, broken))
         except ValidationError as error:
             problems += model_problems(document, ("emergency",), Emergency, error, SHAPES)
             data["emergency"] = None
@@ -185,6 +183,29 @@ def _step(document: Document, at: Location, item: Any, problems: list[Problem], 
     except ValidationError as error:
         problems.extend(model_problems(document, at, model, error, SHAPES))
         return _stand_in(item, at, broken)
+
+
+def _emergency(document: Document, given: dict[str, Any], problems: list[Problem], broken: set[str]) -> dict[str, Any]:
+    """The emergency with each step of its model, and its orders without what is no id."""
+    at: Location = ("emergency", "steps")
+    steps: list[Any] = []
+    for index, item in enumerate(given["steps"]):
+        if not isinstance(item, str):
+            steps.append(_step(document, (*at, index), item, problems, broken))
+        elif _ID.fullmatch(item):
+            steps.append(item)
+        else:
+            problems.append(document.problem((*at, index), "this is no id of a step", SHAPES[_NAME]))
+            steps.append(_stand_in(item, (*at, index), broken))
+    read = {**given, "steps": steps}
+    if isinstance(given.get("otherwise"), list):
+        read["otherwise"] = [item for item in given["otherwise"] if isinstance(item, str) and _ID.fullmatch(item)]
+        for index, item in enumerate(given["otherwise"]):
+            if item not in read["otherwise"]:
+                hint = SHAPES[_NAME] if isinstance(item, str) else "put the step into steps:, and its id here"
+                problems.append(document.problem(("emergency", "otherwise", index), "this is no id of a step", hint))
+                broken.add("")
+    return read
 
 
 def _stand_in(item: Any, at: Location, broken: set[str]) -> StepBase:

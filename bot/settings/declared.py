@@ -38,7 +38,7 @@ MISTAKES = {
     _DATE: "write a date such as 2026-12-20, which counts whole, or 2026-12-20 17:00",
     _OPENS: "write an hour such as 09:30",
     _CLOSES: "write an hour such as 16:30; 24:00 is the end of the day",
-    _WORD: "write an adapter's operation such as github.open_issue",
+    _WORD: "write an adapter's word such as github.open_issue",
     _PREFIX: "write up to 20 small letters, digits, dashes and underscores",
 }
 """Pattern -> what to write instead, for the messages."""

@@ -58,6 +58,12 @@ emergency:
       do: gateways.restart
       each: "${{ inputs.gateways }}"
       with: {gateway: "${{ each }}"}
+    - {id: refused-now, check: jwks.old_refused_everywhere, with: {kid: "${{ facts.old_kid }}"}}
+  otherwise: [disable-now, publish, promote-now, restart, refused-now]
+  contained: disable-now
+  costs:
+    replace-first: {outage: None is expected., exposure: Until every gateway has restarted.}
+    contain-first: {outage: Until the new key signs., exposure: None from the first second.}
 trouble:
   - {id: caches, when: A gateway answers 401, check: gateways.caches_fresh}
 """
@@ -103,6 +109,11 @@ def both(*changes: Change) -> Change:
 
 QUIET = '  - id: quiet\n    quiet: [gateways.kid_last_seen]\n    with: {kid: "${{ facts.old_kid }}"}\n'
 QUIET += '    for: "${{ facts.token_life }}"\n    at_least: "${{ inputs.watched }}"\n'
+
+_OTHERWISE = "otherwise: [disable-now, publish, promote-now, restart, refused-now]"
+_EARLY = "otherwise: [disable-now, promote-now, publish"
+_PROVED_TOO_EARLY = "otherwise: [refused-now, disable-now, publish, promote-now, restart]"
+_CONTAINED = "contained: disable-now"
 
 BREAKS: list[tuple[str, Change, str]] = [
     ("unknown-word", swap("identity.publish_key", "identity.publsh_key"), "did you mean identity.publish_key?"),
@@ -221,6 +232,42 @@ BREAKS: list[tuple[str, Change, str]] = [
     ("free-skip", swap("{id: publish, do", "{id: publish, skip: free, do"), "this change"),
     ("no-emergency", drop("emergency"), "no emergency order"),
     ("emergency-order", swap("order: replace-first", "order: contain-first"), "exposure"),
+    ("emergency-order", swap("otherwise: [disable-now, publish,", "otherwise: [publish, disable-now,"), "exposure"),
+    (
+        "emergency-order",
+        both(
+            swap("order: replace-first", "order: contain-first"),
+            swap("otherwise: [disable-now, publish, promote-now", "otherwise: [promote-now, disable-now, publish"),
+        ),
+        "an outage",
+    ),
+    ("later-step", swap("otherwise: [disable-now, publish, promote-now", _EARLY), "before 'publish' has run"),
+    ("emergency-twice", swap("publish, promote-now,", "publish, publish, promote-now,"), "stands twice"),
+    ("emergency-twice", swap("    - publish\n", "    - publish\n    - publish\n"), "stands twice"),
+    ("emergency-left-out", swap("promote-now, restart,", "promote-now,"), "end differently"),
+    ("emergency-unknown-step", swap("publish, promote-now,", "publish, promote-nw,"), "did you mean promote-now?"),
+    ("emergency-unknown-step", swap("publish, promote-now,", "publish, promote, promote-now,"), "of this emergency"),
+    ("emergency-unknown-step", swap("contained: disable-now", "contained: disble-now"), "did you mean disable-now?"),
+    ("emergency-contained", swap("contained: disable-now", "contained: publish"), "it creates and belongs"),
+    (
+        "emergency-contained",
+        swap("{id: disable-now, do: identity.disable_key,", "{id: disable-now, do: identity.delete_key,"),
+        "name a step that disables",
+    ),
+    (
+        "emergency-contained",
+        both(
+            swap("otherwise: [disable-now,", "otherwise: [restart, disable-now,"),
+            swap(_CONTAINED, "contained: restart"),
+        ),
+        "nothing up to 'restart'",
+    ),
+    ("emergency-contained", swap(f"  {_OTHERWISE}\n", ""), "there is no such order"),
+    ("emergency-contained", swap("[disable-now, publish,", "[publish,"), "contain-first does not have this step"),
+    ("emergency-unproved", lambda text: re.sub(r"    - \{id: refused-now.*\n", "", text), "sees it refused"),
+    ("emergency-unproved", swap(_OTHERWISE, _PROVED_TOO_EARLY), "sees it refused"),
+    ("emergency-costs", lambda text: re.sub(r"    contain-first: \{.*\n", "", text), "add costs: {contain-first:"),
+    ("emergency-costs", swap(f"  {_OTHERWISE}\n", ""), "which this emergency cannot do"),
     (
         "emergency-order",
         swap("    - publish\n", "    - {id: stop, do: identity.disable_key, with: {kid: x}}\n    - publish\n"),
@@ -292,7 +339,7 @@ def test_a_rule_finds_what_breaks_it(rule: str, change: Change, said: str) -> No
 
 
 def test_every_rule_is_documented_and_tested() -> None:
-    tested = {rule for rule, _, _ in BREAKS} | {"unreadable", "cadence-order"}
+    tested = {rule for rule, _, _ in BREAKS} | {"unreadable", "cadence-order", "signers"}
     assert tested == set(RULES)
     assert all(text.endswith(".") for text in RULES.values())
 
@@ -314,12 +361,36 @@ def test_a_wait_between_publishing_and_promoting_is_enough() -> None:
 
 
 def test_contain_first_is_fine_when_the_steps_do_so() -> None:
+    disable = '    - {id: disable-now, do: identity.disable_key, with: {kid: "${{ facts.old_kid }}"}}\n'
+    turned = both(
+        swap(disable, ""),
+        swap("order: replace-first\n  steps:\n", f"order: contain-first\n  steps:\n{disable}"),
+        swap(_OTHERWISE, "otherwise: [publish, promote-now, disable-now, restart, refused-now]"),
+    )
+    assert findings(turned(CLEAN)) == []
+
+
+def test_one_order_is_enough() -> None:
+    single = both(
+        swap(f"  {_OTHERWISE}\n  {_CONTAINED}\n", ""), lambda text: re.sub(r"    contain-first: \{.*\n", "", text)
+    )
+    assert findings(single(CLEAN)) == []
+
+
+def test_a_mistake_of_the_other_order_stands_in_that_order() -> None:
+    text = swap("otherwise: [disable-now, publish, promote-now", _EARLY)(CLEAN)
+    (found,) = [finding for finding in findings(text) if finding.rule == "later-step"]
+    assert text.splitlines()[found.line - 1].lstrip().startswith("otherwise:")
+    assert (found.step, found.severity) == ("promote-now", Severity.ERROR)
+
+
+def test_a_mistake_that_has_nothing_to_do_with_the_order_is_told_once() -> None:
     text = swap(
-        "order: replace-first\n  steps:\n",
-        "order: contain-first\n  steps:\n"
-        '    - {id: stop, do: identity.disable_key, with: {kid: "${{ facts.old_kid }}"}}\n',
-    )(CLEAN)
-    assert findings(text) == []
+        "{id: disable-now, do: identity.disable_key, with: {kid: ",
+        "{id: disable-now, do: identity.disable_key, with: {kid: x, nobody: ",
+    )
+    found = findings(text(CLEAN).replace('nobody: "${{ facts.old_kid }}"', 'nobody: "${{ facts.old_ki }}"'))
+    assert sorted(finding.rule for finding in found) == ["unknown-fact", "unknown-parameter"]
 
 
 def test_steps_of_a_fan_out_give_targets() -> None:

@@ -117,6 +117,49 @@ def test_mistakes_have_line_and_advice(change: tuple[str, str], line: int, messa
     assert any(entry.startswith(f"small.yaml:{line}: ") and message in entry for entry in found), found
 
 
+EMERGENCY = """\
+emergency:
+  order: replace-first
+  steps:
+    - make
+    - {id: again, do: identity.publish_key}
+    - {id: stop, do: identity.disable_key}
+  otherwise:
+    - stop
+    - again
+    - make
+  contained: stop
+  costs:
+    contain-first: {outage: A few seconds., exposure: None at all.}
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (("    - {id: again, do: ", "    - {id: again, doo: "), 20, "did you mean do?"),
+        (("    - {id: stop, do: ", "    - {id: stop, doo: "), 21, "did you mean do?"),
+        (("    - make\n    - {id: again", "    - Make It\n    - {id: again"), 19, "small letters, digits and dashes"),
+        (("    - stop\n", "    - {id: stop, do: identity.disable_key}\n"), 23, "put the step into steps:"),
+        (("    - again\n", "    - 7\n"), 24, "put the step into steps:"),
+        (("    - again\n    - make\n", "    - Make It\n"), 24, "small letters, digits and dashes"),
+        (("  otherwise:\n    - stop\n    - again\n    - make\n", "  otherwise: stop\n"), 22, "must be a list"),
+        (("contained: stop", "contained: [stop]"), 26, "must be a text"),
+        (("    contain-first:", "    contain-frist:"), 28, "must be one of replace-first, contain-first"),
+        (("outage: A few seconds., ", ""), 28, "add outage: ..."),
+        (("outage: A few seconds.", "outage: ''"), 28, "is too short"),
+        (("  contained:", "  containd:"), 26, "did you mean contained?"),
+    ],
+)
+def test_mistakes_of_an_emergency_stand_in_their_line(change: tuple[str, str], line: int, message: str) -> None:
+    good = GOOD[: GOOD.index("emergency:")] + EMERGENCY
+    loads(good, "small.yaml")
+    assert change[0] in good
+    (found,) = problems(good.replace(*change, 1))
+    assert found.startswith(f"small.yaml:{line}: "), found
+    assert message in found
+
+
 @pytest.mark.parametrize("text", ["", "[]", "just text", "3", "- a"])
 def test_a_file_that_is_no_mapping(text: str) -> None:
     assert problems(text) == ["small.yaml:1: a runbook is a mapping (start with runbook: <name>)"]

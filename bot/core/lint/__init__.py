@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 
 from bot.core.errors import Invalid
+from bot.core.lint.emergency import check_emergency
 from bot.core.lint.habits import check_review, check_secrets, check_weak_probes
 from bot.core.lint.model import Context, Finding, Severity, Subject, Vocabulary, WordInfo
-from bot.core.lint.order import check_emergency, check_promotion, check_retirement, check_skips
+from bot.core.lint.order import check_promotion, check_retirement, check_skips
 from bot.core.lint.references import check_references, check_use, check_words
 from bot.core.lint.spans import check_overlap, check_waits, lint_cadence
 from bot.core.runbook_file import LoadedRunbook, examine
@@ -50,7 +51,12 @@ RULES: Mapping[str, str] = {
     "free-skip": "A proof or a change that a single person may skip.",
     "no-emergency": "No emergency order.",
     "emergency-order": "Steps that do not follow the order that the emergency claims.",
-    "emergency-unknown-step": "An emergency that names a step which does not exist.",
+    "emergency-unknown-step": "An emergency that names a step which does not exist, or which it does not have.",
+    "emergency-twice": "A step that an order of the emergency names twice.",
+    "emergency-left-out": "A change that one order of the emergency makes and the other does not.",
+    "emergency-contained": "A containment that is more, or less, than taking the old one out of use reversibly.",
+    "emergency-unproved": "An emergency after which nothing shows that the suspected credential is refused.",
+    "emergency-costs": "An order without sentences on the outage and the exposure that it costs.",
     "emergency-undone": "An emergency step whose watch would undo it.",
     "secret-value": "A text that looks like a secret.",
     "secret-input": "An input of type text that would hold a secret.",
@@ -60,6 +66,7 @@ RULES: Mapping[str, str] = {
     "own-review": "Author and reviewer are the same.",
     "no-review": "No reviewer.",
     "cadence-order": "A later environment is rotated more often than an earlier one.",
+    "signers": "A line of the file of signers that does not count, or somebody who must sign and has no key.",
 }
 """Every rule by its id, for the documentation."""
 

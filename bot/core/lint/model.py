@@ -9,7 +9,7 @@ from enum import StrEnum
 from typing import Any, Protocol
 
 from bot.core.document import Location
-from bot.core.runbook import DoStep, Runbook, Section, StepBase
+from bot.core.runbook import DoStep, Order, Runbook, Section, StepBase
 from bot.core.runbook_file import LoadedRunbook
 
 
@@ -105,16 +105,16 @@ class Subject:
             for index, step in enumerate(steps):
                 yield Place((section.value, index), step, section)
 
-    def emergency(self) -> Iterator[Place]:
-        """The emergency's steps in order, its own and those it names; unknown names are left out."""
-        for index, item in enumerate(self.runbook.emergency.steps if self.runbook.emergency else ()):
-            at: Location = ("emergency", "steps", index)
-            if isinstance(item, StepBase):
-                yield Place(at, item, None)
-            else:
-                named = next((place for place in self.steps() if place.step.id == item), None)
-                if named is not None:
-                    yield Place(at, named.step, None)
+    def emergency(self, order: Order) -> Iterator[Place]:
+        """The emergency's steps in an order, where that order names them; unknown names are left out."""
+        emergency = self.runbook.emergency
+        if emergency is None:
+            return
+        listed = "steps" if order is emergency.order else "otherwise"
+        for index, name in enumerate(emergency.ids(order)):
+            step = self.runbook.step(name)
+            if step is not None:
+                yield Place(("emergency", listed, index), step, None)
 
     def own_emergency(self) -> Iterator[Place]:
         """The steps that stand in the emergency section itself."""

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from bot.core.lint.model import Finding, Place, Subject
-from bot.core.runbook import AskStep, CheckStep, DoStep, QuietStep, Section, Skip, StepBase, WaitStep
+from bot.core.runbook import AskStep, CheckStep, DoStep, QuietStep, Section, Skip, WaitStep
 from bot.core.template import Reference, TemplateError, references
 
 _OVERWRITES = re.compile(r"\.(?:overwrite|put|set|update|replace|write)(?:_|$)")
@@ -110,42 +110,6 @@ def check_skips(subject: Subject) -> Iterator[Finding]:
             yield subject.find(
                 "free-skip", (*place.at, "skip"), message, "write skip: second-person", step=step.id, error=True
             )
-
-
-def check_emergency(subject: Subject) -> Iterator[Finding]:
-    """The emergency's order has to be the one it claims; what is done under suspicion is not undone by itself."""
-    emergency = subject.runbook.emergency
-    if emergency is None:
-        message = "there is no emergency order"
-        yield subject.find("no-emergency", ("runbook",), message, "add emergency: with order and steps")
-        return
-    places = list(subject.emergency())
-    ends = {step.do for step in subject.runbook.retire if isinstance(step, DoStep)}
-    kinds = [_role(subject, place.step, ends) for place in places]
-    made = kinds.index("replaces") if "replaces" in kinds else None
-    ended = kinds.index("contains") if "contains" in kinds else None
-    at = ("emergency", "order")
-    if emergency.order == "replace-first" and (made is None or (ended is not None and ended < made)):
-        message = "replace-first, and the steps take the old credential away before there is a new one: an outage"
-        yield subject.find(
-            "emergency-order", at, message, "create and promote first, or write contain-first", error=True
-        )
-    if emergency.order == "contain-first" and (ended is None or (made is not None and made < ended)):
-        message = "contain-first, and the steps leave the old credential valid until there is a new one: exposure"
-        yield subject.find("emergency-order", at, message, "disable first, or write replace-first", error=True)
-    for place in places:
-        if isinstance(place.step, DoStep) and place.step.watch:
-            message = "its watch would undo it, and bring the suspected credential back"
-            hint = "give the emergency a step of its own, without watch"
-            yield subject.find("emergency-undone", place.at, message, hint, step=place.step.id)
-
-
-def _role(subject: Subject, step: StepBase, ends: set[str]) -> str:
-    effect = subject.effect(step)
-    if effect == "creates":
-        return "replaces"
-    contains = isinstance(step, DoStep) and (effect == "destroys" or (effect == "changes" and step.do in ends))
-    return "contains" if contains else ""
 
 
 def _untied(subject: Subject, before: list[Place], ending: Place) -> Iterator[Finding]:

@@ -50,28 +50,30 @@ def check_references(subject: Subject) -> Iterator[Finding]:
         yield from _of_step(subject, place, known)
         known[place.step.id] = _outputs(subject, place.step)
     yield from _each_value(subject, ("replaced",), "", runbook.replaced, _IN_STEPS, known)
-    in_emergency: dict[str, Collection[str] | None] = {}
-    for place in subject.emergency():
-        yield from _of_step(subject, place, in_emergency)
-        in_emergency[place.step.id] = _outputs(subject, place.step)
+    yield from _of_emergency(subject)
     for index, branch in enumerate(runbook.trouble):
         yield from _of_trouble(subject, ("trouble", index), branch, known)
 
 
+def _of_emergency(subject: Subject) -> Iterator[Finding]:
+    """Look-ups in both orders. Of the second one, only what depends on the order is news."""
+    emergency = subject.runbook.emergency
+    for order in emergency.orders if emergency else ():
+        known: dict[str, Collection[str] | None] = {}
+        for place in subject.emergency(order):
+            found = _of_step(subject, place, known)
+            yield from (one for one in found if one.rule == "later-step" or place.at[1] == "steps")
+            known[place.step.id] = _outputs(subject, place.step)
+
+
 def check_use(subject: Subject) -> Iterator[Finding]:
-    """Inputs and facts that nothing looks up, and names in `emergency` that are no step."""
+    """Inputs and facts that nothing looks up."""
     used = set(_all_references(subject))
     for scope, names in (("inputs", subject.runbook.inputs), ("facts", subject.runbook.facts)):
         for name in names:
             if Reference(scope, name) not in used:
                 message = f"the {scope.removesuffix('s')} {name!r} is used nowhere"
                 yield subject.find(f"unused-{scope.removesuffix('s')}", (scope, name), message, "remove it")
-    ids = [place.step.id for place in subject.steps()]
-    for index, item in enumerate(subject.runbook.emergency.steps if subject.runbook.emergency else ()):
-        if isinstance(item, str) and item not in ids:
-            at = ("emergency", "steps", index)
-            message = f"{item!r} is no step of this runbook"
-            yield subject.find("emergency-unknown-step", at, message, close(item, ids), step=item, error=True)
 
 
 def _words_of(subject: Subject, place: Place) -> Iterator[Finding]:
