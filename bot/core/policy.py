@@ -130,14 +130,14 @@ class Policy:
         because, unknown = self._held(self._identities(person), granted, credential, groups)
         if because:
             return Verdict(True, because)
-        free: list[str] = []
+        spent: list[str] = []
         for delegate in self._standing_in(person, requester_id, now):
             because, _ = self._held({self._identity(delegate.absent)}, granted, credential, groups)
             if because and self._identity(delegate.absent) not in {self._identity(name) for name in taken}:
                 return Verdict(True, delegate.because, instead_of=self._known(delegate.absent))
-            free += [delegate.absent] if because else []
-        if free:
-            told = f"You may vote in place of {free[0]} only, and that vote has been counted."
+            spent += [delegate.absent] if because else []
+        if spent:
+            told = f"You may vote in place of {spent[0]} only, and that vote has been counted."
             return Verdict(False, told, "stood-in-already")
         advice = self._advice(self._approving(credential, None, word, stage), credential, Need.APPROVE)
         denied = f"You are not an approver of {credential.name} ({credential.environment}); {advice}"
