@@ -233,7 +233,7 @@ SIGNERS = "signers: keys/allowed_signers\n"
         (swap("invite: [sec-oncall", "invite: [sec-onacll"), 35, "did you mean sec-oncall?"),
         (swap("invite: [sec-oncall", "invite: [everyone"), 35, "a channel cannot be made for everyone"),
         (swap("nudge: 10m", "nudge: 0s"), 36, "longer than 0s"),
-        (swap("do: github.open_issue", "do: open an issue"), 37, "operation such as github.open_issue"),
+        (swap("do: github.open_issue", "do: open an issue"), 37, "word such as github.open_issue"),
         (swap("do: pagerduty.trigger", "od: pagerduty.trigger"), 38, "'do' is missing"),
         (
             swap("labels: [credential-rotation]", "token: xoxb-" + "1234567890-abcdefghij"),
