@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from bot.catalog import Catalog
 from bot.contracts.command import Summary
 from bot.contracts.people import Directory
-from bot.core.errors import Permanent
+from bot.core.errors import Permanent, Refused
 from bot.core.plan import Plan
 from bot.engine.apply import apply
 from bot.engine.board import Board
@@ -182,7 +182,22 @@ def prepare(settings: Settings) -> Database:
             "evidence, and start again.",
         )
     apply(database, declared_rows(settings), settings.config_hash)
+    _note_signers(settings, database)
     return database
+
+
+def _note_signers(settings: Settings, database: Database) -> None:
+    """A change of the file of signers is in the audit before anybody votes by it."""
+    if settings.signers is None:
+        return
+    known = Signers(settings.signers)
+    try:
+        found = known.content_hash()
+    except Refused as error:
+        log.error("nobody can sign: %s", error)
+        return
+    with database.begin() as tx:
+        known.note_change(tx, found)
 
 
 def make_sealer(environment: Environment, database: Database) -> Sealer:

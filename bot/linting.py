@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 
 import runbooks as shipped
 from bot.core.errors import Invalid
 from bot.core.lint import Context, Finding, Severity, Vocabulary, lint, lint_cadence, lint_text
+from bot.engine.signers import problems
 from bot.settings import Credential, Settings, load_settings
 from bot.settings.environment import read_environment
 
@@ -65,7 +67,26 @@ def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
     hint = "let production be the last to meet a new failure, or say in a comment why not"
     for line, _, message in lint_cadence(settings.declared.cadences, settings.cadence_line):
         found.add(Finding(settings.document.file, line, "", "cadence-order", Severity.WARNING, message, hint))
+    for told in signer_problems(settings):
+        hint = "signed votes of those concerned do not count before that"
+        found.add(Finding(str(settings.signers), 1, "", "signers", Severity.ERROR, told, hint))
     return sorted(found)
+
+
+def signer_problems(settings: Settings) -> list[str]:
+    """What is wrong with the file of signers, people included who must sign and have no key; none without a file."""
+    if settings.signers is None:
+        return []
+    people = [person.id for person in settings.policy.people]
+    needed = {
+        name
+        for entry in settings.credentials
+        for word in ("start", "skip", "revoke")
+        if settings.policy.rule(entry, word).signed
+        for name in settings.policy.eligible(entry, settings.members, word).people
+        if name in people
+    }
+    return problems(settings.signers, people, sorted(needed), datetime.now(UTC))
 
 
 def _context(entry: Credential) -> Context:

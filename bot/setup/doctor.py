@@ -14,8 +14,9 @@ from bot.core.errors import Invalid, KeyturnError, Permanent
 from bot.core.lint import Severity
 from bot.core.runbook import Runbook, StepBase, words_of
 from bot.engine.secrets import SecretDoor
+from bot.engine.signers import Signers
 from bot.keys import has_keys, open_keys
-from bot.linting import lint_installation
+from bot.linting import lint_installation, signer_problems
 from bot.settings import Settings, load_settings
 from bot.setup.findings import Finding, good, note, show, skipped, wrong
 from bot.setup.slack_findings import look_at_slack
@@ -35,11 +36,12 @@ def look(environ: Mapping[str, str]) -> Iterator[Finding]:
     except Invalid as error:
         for problem in error.problems:
             yield wrong("settings", problem, "Correct it; `keyturn init` makes a file with examples.")
-        for step in ("keys", "database", "slack", "adapters"):
+        for step in ("keys", "signers", "database", "slack", "adapters"):
             yield skipped(step, "the settings have mistakes")
         return
     yield from _look_at_settings(settings, environ)
     yield _look_at_keys(settings)
+    yield from _look_at_signers(settings)
     yield _look_at_database(settings)
     yield from look_at_slack(settings)
     yield from _look_at_adapters(settings)
@@ -52,6 +54,7 @@ def _look_at_settings(settings: Settings, environ: Mapping[str, str]) -> Iterato
     for warning in settings.environment.warnings:
         yield note("settings", warning, "Correct the variable's name, or remove it.")
     findings, _ = lint_installation(environ, _catalog(settings))
+    findings = [finding for finding in findings if finding.rule != "signers"]  # they have a step of their own
     errors = [finding for finding in findings if finding.severity is Severity.ERROR]
     for finding in errors:
         yield wrong("runbooks", str(finding), "Correct the runbook, or what keyturn.yml gives to it.")
@@ -71,6 +74,20 @@ def _look_at_keys(settings: Settings) -> Finding:
         return wrong("keys", str(error), error.hint)
     older = len(keys.public) - 1
     return good("keys", f"{keys.folder}: the audit's signing key{f', {older} older ones' if older else ''}")
+
+
+def _look_at_signers(settings: Settings) -> Iterator[Finding]:
+    if settings.signers is None:
+        return
+    problem = Signers(settings.signers).problem()
+    if problem:
+        yield wrong("signers", problem, "Without ssh-keygen no signed vote can be verified; install openssh-client.")
+        return
+    found = signer_problems(settings)
+    for told in found:
+        yield wrong("signers", told, "Correct the file; signed votes of those concerned do not count before that.")
+    if not found:
+        yield good("signers", f"{settings.signers}: every line is sound, and ssh-keygen verifies here")
 
 
 def _look_at_database(settings: Settings) -> Finding:

@@ -20,6 +20,7 @@ from playground.estate import Estate
 from playground.installation import settings_of, text_of
 from playground.workspace.workspace import Workspace
 from tests.cli.conftest import ROOT, Installation
+from tests.ssh import Key, need_ssh_keygen
 
 
 @pytest.fixture(scope="module")
@@ -195,12 +196,28 @@ def test_an_adapter_without_rights_or_address(environ: dict[str, str], estate: E
     assert only(environ).step == "identity"
 
 
+def test_a_file_of_signers_is_read_line_by_line(environ: dict[str, str], estate: Estate, tmp_path: Path) -> None:
+    need_ssh_keygen()
+    file = Path(environ["KEYTURN_CONFIG"]).parent / "allowed_signers"
+    key = Key.make(tmp_path, "alice").path.with_suffix(".pub").read_text()
+    file.write_text(f"alice {key}")
+    file.chmod(0o644)
+    change(environ, estate, signers="allowed_signers")
+    assert [finding.state for finding in look(environ) if finding.step == "signers"] == [State.GOOD]
+    file.write_text(f"* {key}")
+    assert "*" in only(environ).text
+    file.write_text(f"alice {key}")
+    file.chmod(0o666)
+    assert "Others may write" in only(environ).text
+
+
 def test_settings_with_mistakes_are_told_and_the_rest_is_skipped(environ: dict[str, str], estate: Estate) -> None:
     change(environ, estate, polices=[])
     found = list(look(environ))
     assert [finding.step for finding in found if finding.state is State.WRONG] == ["settings"]
     assert [finding.step for finding in found if finding.state is State.SKIPPED] == [
         "keys",
+        "signers",
         "database",
         "slack",
         "adapters",
