@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from bot.catalog import Catalog
 from bot.contracts.command import Summary
 from bot.contracts.people import Directory
-from bot.core.errors import Permanent, Refused
+from bot.core.errors import Invalid, Permanent, Refused
 from bot.core.plan import Plan
 from bot.engine.apply import apply
 from bot.engine.board import Board
@@ -239,9 +239,20 @@ class Bot:
             assert self.people is not None  # require_slack saw to it
             self.room = Room(settings, self.engine.intake, self.database, self.people, self.engine.board)
         self.engine.catalog.check_configs()
+        self._check_errands()
         self.health: Health | None = None
         self._running = ExitStack()
         self._stop = threading.Event()
+
+    def _check_errands(self) -> None:
+        """Raises `Invalid` when an incident would run errands that no adapter offers."""
+        words = [word for word in self.engine.catalog.words() if self._does(word)]
+        if problems := self.settings.errand_problems(words):
+            raise Invalid("keyturn.yml", tuple(str(problem) for problem in problems))
+
+    def _does(self, word: str) -> bool:
+        info = self.engine.catalog.describe(word)
+        return info is not None and info.kind == "operation"
 
     def start(self) -> None:
         """Start everything; returns when the bot is ready. Where a part cannot start, those before it are stopped."""

@@ -96,6 +96,8 @@ def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
         )
     if rotation.glass is not None and event.person == rotation.glass.by:
         raise Refused(f"You contained {rotation.id} alone; another person has to approve the rest.", "self-approval")
+    if event.key and any(vote.key == event.key for vote in rotation.votes):
+        raise Refused(f"Somebody has approved {rotation.id} with the same key; a key is one person's.", "shared-key")
     if any(vote.person == event.person for vote in rotation.votes):
         raise Refused(f"Your approval of {rotation.id} is already counted.", code="double-vote")
     rotation = replace(
@@ -107,7 +109,7 @@ def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
         event.person,
         plan=event.digest,
         because=event.because,
-        counted=len(rotation.votes),
+        counted=rotation.counted_votes,
         needed=rotation.plan.approvers,
         **_signature(event),
     )

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bot.core.plan import Plan
+from bot.core.policy import counted
 
 
 class State(StrEnum):
@@ -189,7 +190,12 @@ class Rotation:
     @property
     def missing_approvals(self) -> int:
         """How many more people have to approve."""
-        return max(0, self.plan.approvers - len(self.votes))
+        return max(0, self.plan.approvers - self.counted_votes)
+
+    @property
+    def counted_votes(self) -> int:
+        """How many of the votes count: that of a delegate does not when the one who was away votes too."""
+        return sum(counted([(vote.person, vote.instead_of) for vote in self.votes]))
 
     @property
     def calls_at(self) -> datetime | None:

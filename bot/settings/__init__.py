@@ -90,13 +90,13 @@ class Settings:
         """Group name -> its people, for groups that are listed in the file; None for those that Slack keeps."""
         return membership_of(self.declared)
 
-    def warnings(self, now: datetime) -> tuple[str, ...]:
+    def warnings(self, now: datetime) -> tuple[Problem, ...]:
         """What holds but may not be meant, each with its line; `now` tells what is over."""
-        return tuple(str(problem) for problem in warnings_of(self.document, self.declared, self.policy, now))
+        return tuple(warnings_of(self.document, self.declared, self.policy, now))
 
-    def errand_problems(self, operations: Collection[str]) -> tuple[str, ...]:
+    def errand_problems(self, operations: Collection[str]) -> tuple[Problem, ...]:
         """Errands of incidents that name none of these operations, each with its line and a hint."""
-        return tuple(str(problem) for problem in errand_problems(self.document, self.declared, operations))
+        return tuple(errand_problems(self.document, self.declared, operations))
 
     def cadence_line(self, kind: str, environment: str) -> int:
         """Where the cadence of a class and environment is declared."""

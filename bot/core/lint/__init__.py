@@ -66,6 +66,8 @@ RULES: Mapping[str, str] = {
     "own-review": "Author and reviewer are the same.",
     "no-review": "No reviewer.",
     "cadence-order": "A later environment is rotated more often than an earlier one.",
+    "policy": "A rule of the settings that holds and may not be meant, or is over.",
+    "errand": "An errand of incidents that names no operation.",
     "signers": "A line of the file of signers that does not count, or somebody who must sign and has no key.",
 }
 """Every rule by its id, for the documentation."""
