@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from bot.core.plan import DESTROYS
 from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import Section
+from bot.core.safety import what_is_left
 from bot.store.writing import Transaction
 
 
@@ -38,7 +38,7 @@ def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
     if i is not None and run is not None and run.stage is not was:
         title = after.plan.steps[i].title
         if run.stage is Stage.HELD:
-            said = " ".join(_sentence(part) for part in (run.problem, run.hint, _left(after)) if part)
+            said = " ".join(_sentence(part) for part in (run.problem, run.hint, what_is_left(after)) if part)
             return "held", f"{name} is held at {title}: {said}"
         if run.stage is Stage.ASKING:
             return "asking", f"{name} asks: {run.evidence}"
@@ -59,24 +59,6 @@ def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
             return "retired", f"{name} is done: the old credential is retired, without proof of: {'; '.join(skipped)}."
         return "retired", f"{name} is done: the old credential is retired and refused everywhere."
     return None
-
-
-def _left(rotation: Rotation) -> str:
-    """What somebody woken at night has to know of a held rotation: whether the old credential is still there."""
-    if rotation.state is State.ROLLING_BACK:
-        return "The rollback is not complete; what the card shows as undone is put back, the rest is not."
-    begun = [
-        planned
-        for planned, run in zip(rotation.plan.steps, rotation.steps, strict=True)
-        if run.touched and run.stage is not Stage.UNDONE and planned.changes
-    ]
-    gone = [planned.title for planned in begun if planned.effect == DESTROYS]
-    if gone:
-        return f"There is no way back: {gone[0]} has begun or is done."
-    retiring = [planned.title for planned in begun if planned.section is Section.RETIRE]
-    if retiring:
-        return f"Retiring the old credential has begun ({retiring[0]}); a rollback puts it back."
-    return "The old credential still works." if rotation.overlap is Overlap.BLOCKED else "Nothing was removed."
 
 
 def _sentence(text: str) -> str:
