@@ -138,9 +138,18 @@ class Client:
             raise Permanent("the service has a signing key already", "nothing to repair; rotate instead")
         return answer.read(SigningKey)
 
-    def change_key(self, run: Run, service: str, kid: str, word: Literal["promote", "disable", "enable"]) -> SigningKey:
-        """Change a key's state; repeating it changes nothing."""
-        answer = self._admin(run, service, "POST", f"keys/{quote(kid, safe='')}/{word}", {}, expect=(404, 409))
+    def change_key(
+        self,
+        run: Run,
+        service: str,
+        kid: str,
+        word: Literal["promote", "disable", "enable"],
+        *,
+        even_current: bool = False,
+    ) -> SigningKey:
+        """Change a key's state; repeating it changes nothing. `even_current` disables also the key that signs."""
+        body = {"even_current": True} if even_current else {}
+        answer = self._admin(run, service, "POST", f"keys/{quote(kid, safe='')}/{word}", body, expect=(404, 409))
         if answer.status == 404:
             raise Permanent(f"the service has no key {kid}", "look at its list of keys; somebody deleted it")
         if answer.status == 409:

@@ -79,6 +79,8 @@ class PromoteKey(Operation):
         kid: PublicId
         old: PublicId
         """The kid that signs until then."""
+        emergency: bool = False
+        """Whether the old key may have been disabled before; undone, it is enabled again so that it can sign."""
 
     client: Client
 
@@ -94,15 +96,19 @@ class PromoteKey(Operation):
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         signing = _signing(self.client.signing_keys(run, p.service))
-        if signing not in (p.kid, p.old):
+        expected = (p.kid, p.old, None) if p.emergency else (p.kid, p.old)
+        if signing not in expected:
             raise Permanent(f"{signing or 'no key'} signs, not {p.old}", "somebody changed the keys; plan again")
         if signing != p.kid:
             self.client.change_key(run, p.service, p.kid, "promote")
         return {"kid": p.kid, "previous": p.old}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
-        signing = _signing(self.client.signing_keys(run, p.service))
+        keys = self.client.signing_keys(run, p.service)
+        signing = _signing(keys)
         if signing == p.kid:
+            if p.emergency and any(key.kid == p.old and key.state == "disabled" for key in keys):
+                self.client.change_key(run, p.service, p.old, "enable")
             self.client.change_key(run, p.service, p.old, "promote")
         elif signing != p.old:
             raise Permanent(f"{signing or 'no key'} signs, neither {p.kid} nor {p.old}", "somebody changed the keys")
@@ -111,7 +117,9 @@ class PromoteKey(Operation):
 class DisableKey(Operation):
     """Take a key that no longer signs out of the JWKS; it can be enabled again.
 
-    `changed` is false where it was disabled before: undoing then leaves it so, for somebody had a reason.
+    In an emergency also one that does sign: then nobody gets a token until another key is promoted, and undoing makes
+    it sign again unless another one does by then. `changed` is false where it was disabled before: undoing then leaves
+    it so, for somebody had a reason.
     """
 
     effect = Effect.CHANGES
@@ -121,6 +129,8 @@ class DisableKey(Operation):
     class Params(Model):
         service: Address
         kid: PublicId
+        emergency: bool = False
+        """Whether it may be the key that signs."""
 
     client: Client
 
@@ -134,12 +144,15 @@ class DisableKey(Operation):
         key = self.client.signing_key(run, p.service, p.kid)
         changed = key is None or key.state != "disabled"
         if changed:
-            self.client.change_key(run, p.service, p.kid, "disable")
+            self.client.change_key(run, p.service, p.kid, "disable", even_current=p.emergency)
         return {"kid": p.kid, "changed": changed}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
-        if outputs.get("changed", True):
-            self.client.change_key(run, p.service, p.kid, "enable")
+        if not outputs.get("changed", True):
+            return
+        self.client.change_key(run, p.service, p.kid, "enable")
+        if p.emergency and _signing(self.client.signing_keys(run, p.service)) is None:
+            self.client.change_key(run, p.service, p.kid, "promote")
 
 
 class BootstrapKey(Operation):

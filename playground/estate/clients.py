@@ -218,7 +218,7 @@ class Clients(Service):
                 auth=(client.directory.name, secret.value),
             )
             accepted = answer.status_code == 200
-            error = "" if accepted else f"token: {answer.status_code}"
+            error = "" if accepted else f"token: {answer.status_code} {_code(answer)}".rstrip()
         except httpx.HTTPError as failure:
             accepted, error = False, f"token: {type(failure).__name__}"
         self._by_api_key.count(secret.id, accepted)
@@ -267,6 +267,14 @@ class Clients(Service):
 def _latest(entry: dict[str, Any]) -> float:
     """When it was last presented, accepted or not: a refused try is a use too."""
     return max(float(entry[name]) for name in ("last_seen", "last_refused") if entry[name] is not None)
+
+
+def _code(answer: httpx.Response) -> str:
+    """Why it was refused, if the service says so."""
+    try:
+        return str(answer.json()["error"])[:40]
+    except (ValueError, TypeError, KeyError):
+        return ""
 
 
 def _kid(token: str) -> str:

@@ -80,9 +80,7 @@ class Identity(Service):
             Route("GET", f"{KEYS}/{{kid}}", lambda request: Reply(200, self.keys.get(request.parts["kid"]))),
             Route("DELETE", f"{KEYS}/{{kid}}", self._delete_key),
             Route("POST", f"{KEYS}/{{kid}}/promote", self._promote),
-            Route(
-                "POST", f"{KEYS}/{{kid}}/disable", lambda request: Reply(200, self.keys.disable(request.parts["kid"]))
-            ),
+            Route("POST", f"{KEYS}/{{kid}}/disable", self._disable),
             Route("POST", f"{KEYS}/{{kid}}/enable", lambda request: Reply(200, self.keys.enable(request.parts["kid"]))),
             Route("POST", f"{KEYS}/{{kid}}/canary", self._canary),
             Route(
@@ -161,6 +159,12 @@ class Identity(Service):
         if self.faults.value("promote_fails"):
             raise Problem(500, "internal", "the key could not be promoted")
         return Reply(200, self.keys.promote(request.parts["kid"]))
+
+    def _disable(self, request: Request) -> Reply:
+        even_current = request.json().get("even_current", False)
+        if not isinstance(even_current, bool):
+            raise Problem(422, "invalid_even_current", "even_current is true or false")
+        return Reply(200, self.keys.disable(request.parts["kid"], even_current=even_current))
 
     def _delete_key(self, request: Request) -> Reply:
         self.keys.delete(request.parts["kid"])

@@ -110,12 +110,15 @@ class SigningKeys:
                 )
             return self.get(kid)
 
-    def disable(self, kid: str) -> dict[str, Any]:
-        """Take a key out of the JWKS; 409 for the one that signs. Quiet when it is disabled already."""
+    def disable(self, kid: str, *, even_current: bool = False) -> dict[str, Any]:
+        """Take a key out of the JWKS; 409 for the one that signs, unless that is wanted. Quiet when it is so already.
+
+        Without a current key nobody gets a token until another key is promoted.
+        """
         with self._lock, self._db:
             row = self._row(kid)
-            if row["state"] == "current":
-                raise Problem(409, "key_is_current", "the key signs; promote another one first")
+            if row["state"] == "current" and not even_current:
+                raise Problem(409, "key_is_current", "the key signs; promote another one first, or say even_current")
             if row["state"] != "disabled":
                 self._db.execute(
                     "UPDATE signing_keys SET state = 'disabled', disabled_at = ? WHERE kid = ?",
@@ -144,7 +147,7 @@ class SigningKeys:
         with self._lock, self._db:
             rows = self._query("SELECT * FROM signing_keys WHERE state = 'current'")
             if not rows:
-                raise Problem(503, "no_signing_key", "there is no current key")
+                raise Problem(503, "no_signing_key", "no key signs tokens until one is promoted", {"Retry-After": "1"})
             kid = rows[0]["kid"]
             token = self._encode(rows[0], claims)
             self._db.execute("UPDATE signing_keys SET last_signed_at = ? WHERE kid = ?", (self._clock.now(), kid))

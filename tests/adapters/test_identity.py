@@ -82,6 +82,42 @@ def test_the_signing_key_cannot_be_disabled(bench: Bench) -> None:
         bench.do("identity.disable_key", kid=bench.estate.signing_kid())
 
 
+def test_in_an_emergency_the_signing_key_goes_first_and_comes_back_where_that_is_undone(bench: Bench) -> None:
+    old = bench.estate.signing_kid()
+    disabled = bench.do("identity.disable_key", kid=old, emergency=True)
+    assert disabled == {"kid": old, "changed": True}
+    new = bench.do("identity.publish_key", "keyturn-R-9-publish-1")["kid"]
+    with pytest.raises(Permanent, match=f"no key signs, not {old}"):
+        bench.do("identity.promote_key", kid=new, old=old)
+    bench.do("identity.promote_key", kid=new, old=old, emergency=True)
+    assert (bench.estate.signing_kid(), state(bench, old)) == (new, "disabled")
+
+    for _ in range(2):
+        bench.undo("identity.promote_key", {}, kid=new, old=old, emergency=True)
+        assert (bench.estate.signing_kid(), state(bench, new)) == (old, "previous")
+    bench.undo("identity.publish_key", {}, "keyturn-R-9-publish-1")
+    for _ in range(2):
+        bench.undo("identity.disable_key", disabled, kid=old, emergency=True)
+    assert [(key["kid"], key["state"]) for key in bench.estate.identity.keys.all()] == [(old, "current")]
+
+
+def test_a_containment_is_put_back_so_that_the_key_signs_again(bench: Bench) -> None:
+    old = bench.estate.signing_kid()
+    outputs = bench.do("identity.disable_key", kid=old, emergency=True)
+    for _ in range(2):
+        bench.undo("identity.disable_key", outputs, kid=old, emergency=True)
+        assert bench.estate.signing_kid() == old
+
+
+def test_a_containment_is_put_back_behind_a_key_that_signs_by_then(bench: Bench) -> None:
+    old = bench.estate.signing_kid()
+    outputs = bench.do("identity.disable_key", kid=old, emergency=True)
+    other = bench.estate.identity.keys.rotate("somebody")[0]["kid"]
+    bench.estate.identity.keys.promote(other)
+    bench.undo("identity.disable_key", outputs, kid=old, emergency=True)
+    assert (bench.estate.signing_kid(), state(bench, old)) == (other, "previous")
+
+
 def test_undo_leaves_disabled_what_somebody_else_disabled(bench: Bench) -> None:
     old, new = published(bench)
     bench.estate.identity.keys.promote(new)

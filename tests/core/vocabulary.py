@@ -23,8 +23,8 @@ def _params(text: str) -> dict[str, bool]:
 
 TABLE = {
     "identity.publish_key": operation("creates", "service", "kid"),
-    "identity.promote_key": operation("changes", "service kid old", "kid previous"),
-    "identity.disable_key": operation("changes", "service kid", "kid changed"),
+    "identity.promote_key": operation("changes", "service kid old emergency?", "kid previous"),
+    "identity.disable_key": operation("changes", "service kid emergency?", "kid changed"),
     "identity.delete_key": operation("destroys", "service kid", "kid"),
     "identity.bootstrap_key": operation("creates", "service", "kid"),
     "identity.create_api_key": operation("creates", "service client to scope expires_in?", "key_id secret version"),

@@ -12,7 +12,7 @@ import runbooks
 from bot.catalog import Catalog
 from bot.contracts.adapter import Secrets
 from bot.core.lint import Context, lint, lint_text
-from bot.core.runbook import BOXES, DoStep, QuietStep, StepBase, WaitStep
+from bot.core.runbook import BOXES, DoStep, Order, QuietStep, StepBase, WaitStep
 from bot.core.runbook_file import LoadedRunbook, load
 from bot.core.template import evaluate, evaluate_span
 from tests.core.vocabulary import TABLE, Table
@@ -94,13 +94,26 @@ def test_the_emergency_of_the_signing_key() -> None:
     emergency = shipped("identity-es256").runbook.emergency
     assert emergency is not None
     assert emergency.order == "replace-first"
-    assert ids(emergency.steps) == ["publish", "promote-now", "disable-now", "restart", "refused-now", "watch-failures"]
-    restart, watch = emergency.steps[3], emergency.steps[5]
+    begin, rest = ["publish", "fetch-now", "promote-now"], ["restart", "refused-now", "watch-failures"]
+    assert ids(emergency.steps) == [*begin, "disable-now", *rest]
+    assert emergency.ids(Order.CONTAIN_FIRST) == ["disable-now", *begin, *rest]
+    assert emergency.containment(Order.CONTAIN_FIRST) == 1
+    restart, watch = emergency.steps[4], emergency.steps[6]
     assert isinstance(restart, DoStep)
     assert restart.each == "${{ inputs.gateways }}"
     assert isinstance(watch, WaitStep)
     assert (watch.every, watch.wait) == ("5s", "10m")
     assert not any(isinstance(step, DoStep) and step.watch for step in emergency.steps)
+
+
+@pytest.mark.parametrize("name", ["identity-api-key", "identity-es256"])
+def test_people_choose_between_two_orders_whose_costs_they_read(name: str) -> None:
+    emergency = shipped(name).runbook.emergency
+    assert emergency is not None
+    assert emergency.orders == (Order.REPLACE_FIRST, Order.CONTAIN_FIRST)
+    assert sorted(emergency.ids(Order.CONTAIN_FIRST)) == sorted(emergency.ids(Order.REPLACE_FIRST))
+    assert set(emergency.costs) == set(Order)
+    assert emergency.ids(Order.CONTAIN_FIRST)[0] == emergency.contained == "disable-now"
 
 
 def test_the_troubles_of_the_signing_key() -> None:

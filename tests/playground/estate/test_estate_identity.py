@@ -78,6 +78,25 @@ def test_disable_is_reversible_and_never_hits_the_signer(still: Estate, admin: h
     assert published(still) == [old, new]
 
 
+def test_in_an_emergency_even_the_signer_is_disabled_and_another_one_takes_over(
+    still: Estate, admin: httpx.Client
+) -> None:
+    old = still.signing_kid()
+    assert admin.post(f"/keys/{old}/disable", json={"even_current": "yes"}).status_code == 422
+    for _ in range(2):
+        assert admin.post(f"/keys/{old}/disable", json={"even_current": True}).json()["state"] == "disabled"
+    assert published(still) == []
+    refused = login(still, "billing", billing(still))
+    assert (refused.status_code, refused.json()["error"]) == (503, "no_signing_key")
+    assert "until one is promoted" in refused.json()["message"]
+    new = admin.post("/keys/rotate", json={}).json()["kid"]
+    assert published(still) == [new]
+    assert login(still, "billing", billing(still)).status_code == 503
+    assert admin.post(f"/keys/{new}/promote").json()["state"] == "current"
+    assert header(login(still, "billing", billing(still)).json()["access_token"])["kid"] == new
+    assert admin.post(f"/keys/{old}/enable").json()["state"] == "previous"
+
+
 def test_only_keys_without_tokens_can_be_deleted(still: Estate, admin: httpx.Client) -> None:
     old = still.signing_kid()
     unused = admin.post("/keys/rotate", json={"marker": "a"}).json()["kid"]
