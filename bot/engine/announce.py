@@ -5,11 +5,13 @@ from __future__ import annotations
 from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import Section
 from bot.core.safety import what_is_left
+from bot.engine.incidents import open_incident
 from bot.store.writing import Transaction
 
 
 def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
     """Add a notice for a change that asks for somebody, in the transaction that made the change."""
+    open_incident(tx, before, after)
     told = _told(before, after)
     if told is None:
         return

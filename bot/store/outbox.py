@@ -12,12 +12,24 @@ from bot.store.records import DrawingRow, NoticeRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import DRAWING, NOTICE
 
+OF_INCIDENT = ("room", "status")
+"""Forms that show the incident beside its rotation: what is wanted of them counts both their changes."""
 _at = DRAWING.c.due_at
+_renew = (
+    update(DRAWING)
+    .where(DRAWING.c.rotation == bindparam("of"), DRAWING.c.form.in_(OF_INCIDENT))
+    .values(
+        wanted=DRAWING.c.wanted + 1,
+        due_at=case(
+            (DRAWING.c.wanted > DRAWING.c.drawn, DRAWING.c.due_at), else_=bindparam("now", type_=DRAWING.c.due_at.type)
+        ),
+    )
+)
 _want = (
     update(DRAWING)
     .where(DRAWING.c.rotation == bindparam("of"))
     .values(
-        wanted=bindparam("to"),
+        wanted=case((DRAWING.c.form.in_(OF_INCIDENT), DRAWING.c.wanted + 1), else_=bindparam("to")),
         due_at=case(
             (DRAWING.c.wanted > DRAWING.c.drawn, DRAWING.c.due_at), else_=bindparam("now", type_=DRAWING.c.due_at.type)
         ),
@@ -90,8 +102,15 @@ class OutboxWriter(OutboxReader, Writing):
         return int(self.connection.execute(statement.returning(DRAWING.c.id), row).scalar_one())
 
     def want_drawings(self, rotation: int, version: int) -> None:
-        """Every drawing of the rotation should show this version; one that was postponed stays postponed."""
+        """Every drawing of the rotation should show this version; one that was postponed stays postponed.
+
+        Those of its incident are numbered by themselves: what is drawn is the version wanted when it was claimed.
+        """
         self.connection.execute(_want, {"of": rotation, "to": version, "now": self.now})
+
+    def renew_incident(self, rotation: int) -> None:
+        """The incident changed: whatever shows it is drawn again."""
+        self.connection.execute(_renew, {"of": rotation, "now": self.now})
 
     def claim_drawings(self, now: datetime, until: datetime, limit: int = 20) -> list[DrawingRow]:
         """Take drawings that are due, urgent ones first; until then nobody else takes them."""
@@ -133,13 +152,19 @@ class OutboxWriter(OutboxReader, Writing):
         urgent: bool = False,
         due_at: datetime | None = None,
     ) -> bool:
-        """Have a message sent once. False when the key is known, so that nothing is announced twice."""
+        """Have a message sent once. False when the key is known, so that nothing is announced twice.
+
+        `person` is an account (`slack:T1/U1`), or `@` and the id of a person who may have none. A payload with
+        `rotation` and `incident: True` is said in the incident of that emergency.
+        """
+        about = payload or {}
         row = {
             "key": key,
             "person": person,
             "channel": channel,
             "text": text,
-            "payload": payload or {},
+            "payload": about,
+            "incident": about.get("rotation") if about.get("incident") else None,
             "urgent": urgent,
             "due_at": due_at or self.now,
             "failures": 0,

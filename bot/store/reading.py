@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 from bot.core.rotation import OPEN, Overlap, Rotation, State
 from bot.store import audit
 from bot.store.counting import Counting
+from bot.store.incidents import IncidentReader
 from bot.store.inventory import InventoryReader
 from bot.store.outbox import OutboxReader
 from bot.store.records import AuditRow, Head, IntentRow, RotationSummary, TargetRow
@@ -129,7 +130,7 @@ Dispatched = tuple[int, int, int]
 """(rotation, step, attempt), as a leg names it."""
 
 
-class Reader(InventoryReader, OutboxReader, Counting):
+class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
     """One consistent look at the database."""
 
     _locks = False

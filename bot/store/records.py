@@ -157,6 +157,26 @@ class NoticeRow:
     note: str
     ts: str
     sent_at: datetime | None
+    incident: int | None = None
+    """Number of the emergency in whose incident it is said."""
+
+
+@dataclass(frozen=True, slots=True)
+class ErrandRow:
+    """Something that is run once beside an emergency; `outputs` is what it returned."""
+
+    id: int
+    key: str
+    rotation: int
+    kind: str
+    """`page`, `resolve` or `ticket`."""
+    payload: Mapping[str, Any]
+    due_at: datetime
+    claimed_until: datetime | None
+    failures: int
+    outputs: Mapping[str, Any]
+    note: str
+    done_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -314,6 +314,7 @@ class NoticeTable(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("key", name="notice_key"),
         _partial("notice_due", "due_at", where="sent_at IS NULL"),
+        _partial("notice_of_incident", "incident", "due_at", where="incident IS NOT NULL"),
     )
     id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
     key: str = Field(sa_type=Words)
@@ -328,6 +329,60 @@ class NoticeTable(SQLModel, table=True):
     note: str = Field(sa_type=Words)
     ts: str = Field(sa_type=Words)
     sent_at: datetime | None = Field(sa_type=Moment)
+    incident: int | None = Field(sa_type=Integer, nullable=True)
+    """Number of the emergency in whose incident it is said."""
+
+
+class IncidentTable(SQLModel, table=True):
+    """The incident of an emergency: roles, notes, review, and how far its Slack channel is."""
+
+    __tablename__ = "incident"
+    __table_args__: ClassVar[Any] = (_partial("incident_quiet", "quiet_since", where="quiet_since IS NOT NULL"),)
+    rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
+    version: int = Field(sa_type=Integer)
+    credential: str = Field(sa_type=Name)
+    environment: str = Field(sa_type=Name)
+    private: bool
+    opened_at: datetime = Field(sa_type=Moment)
+    opened_by: str = Field(sa_type=Words)
+    commander: str = Field(sa_type=Words)
+    scribe: str = Field(sa_type=Words)
+    closed_at: datetime | None = Field(sa_type=Moment)
+    closed_by: str = Field(sa_type=Words)
+    solo: str = Field(sa_type=Words)
+    place: str = Field(sa_type=Words)
+    place_note: str = Field(sa_type=Words)
+    room: Any = Field(sa_type=Json)
+    said_at: datetime | None = Field(sa_type=Moment)
+    nudged_at: datetime | None = Field(sa_type=Moment)
+    quiet_since: datetime | None = Field(sa_type=Moment)
+    """Since when nothing was said, as far as it was looked at; NULL once it is closed."""
+    notes: Any = Field(sa_type=Json)
+    review: Any = Field(sa_type=Json)
+    late: str = Field(sa_type=Words)
+    fixed: str = Field(sa_type=Words)
+
+
+class ErrandTable(SQLModel, table=True):
+    """Something that is run once beside an emergency: a page, its end, a ticket."""
+
+    __tablename__ = "errand"
+    __table_args__: ClassVar[Any] = (
+        UniqueConstraint("key", name="errand_key"),
+        Index("errand_of_rotation", "rotation", "id"),
+        _partial("errand_due", "due_at", where="done_at IS NULL"),
+    )
+    id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
+    key: str = Field(sa_type=Words)
+    rotation: int = Field(sa_type=Integer, foreign_key="rotation.number")
+    kind: str = Field(sa_type=Words)
+    payload: Any = Field(sa_type=Json)
+    due_at: datetime = Field(sa_type=Moment)
+    claimed_until: datetime | None = Field(sa_type=Moment)
+    failures: int = Field(sa_type=Integer)
+    outputs: Any = Field(sa_type=Json)
+    note: str = Field(sa_type=Words)
+    done_at: datetime | None = Field(sa_type=Moment)
 
 
 class WorkerTable(SQLModel, table=True):
@@ -412,6 +467,8 @@ INTENT = table(IntentTable)
 CREDENTIAL = table(CredentialTable)
 DRAWING = table(DrawingTable)
 NOTICE = table(NoticeTable)
+INCIDENT = table(IncidentTable)
+ERRAND = table(ErrandTable)
 WORKER = table(WorkerTable)
 SETTING = table(SettingTable)
 AUDIT = table(AuditTable)

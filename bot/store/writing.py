@@ -12,8 +12,10 @@ from sqlalchemy.exc import IntegrityError
 from bot.core.decide import Decision, Stale
 from bot.core.errors import Permanent, Refused
 from bot.core.events import Entry
+from bot.core.incident import Incident
 from bot.core.rotation import OPEN, Overlap, Rotation
 from bot.store import audit
+from bot.store.incidents import IncidentWriter
 from bot.store.intents import IntentWriter
 from bot.store.inventory import InventoryWriter
 from bot.store.outbox import OutboxWriter
@@ -42,7 +44,7 @@ _credential = select(CREDENTIAL.c.last_rotated_at, CREDENTIAL.c.next_due).where(
 )
 
 
-class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, WorkerWriter):
+class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentWriter, WorkerWriter):
     """Everything that one commit stores."""
 
     _locks = True
@@ -187,6 +189,18 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, WorkerWri
             CREDENTIAL.c.name == after.plan.credential, CREDENTIAL.c.environment == after.plan.environment
         )
         self.connection.execute(statement.values(**dates, remind_at=self.now, snoozed_until=None))
+
+    def save_incident(self, before: Incident | None, after: Incident, *entries: Entry) -> Incident:
+        """Store the incident (`before` None for a new one), audit it, and have whatever shows it drawn again.
+
+        Returns it with its next version. Raises `Stale` when somebody saved in between. Of a rotation whose row is
+        changed too, that comes first.
+        """
+        after = replace(after, version=(before.version if before else 0) + 1)
+        self.renew_incident(after.number)  # drawings before the incident, as every decision locks them
+        self.put_incident(before, after)
+        self.audit(*entries)
+        return after
 
     def remind_overlap(self, number: int, at: Any) -> None:
         """When the overlap wants its next reminder; None for never."""

@@ -21,6 +21,7 @@ def upgrade() -> None:
     create_steps()
     create_inventory()
     create_messages()
+    create_incidents()
     create_audit()
     if op.get_bind().dialect.name == "postgresql":
         op.execute("CREATE SEQUENCE rotation_number")
@@ -249,10 +250,63 @@ def create_messages() -> None:
         sa.Column("note", sa.Text(), nullable=False),
         sa.Column("ts", sa.Text(), nullable=False),
         sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.Column("incident", sa.Integer(), nullable=True),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("key", name="notice_key"),
     )
     partial("notice_due", "notice", ["due_at"], "sent_at IS NULL")
+    partial("notice_of_incident", "notice", ["incident", "due_at"], "incident IS NOT NULL")
+
+
+def create_incidents() -> None:
+    """What an emergency has beside its rotation: the incident, and errands such as a page."""
+    op.create_table(
+        "incident",
+        sa.Column("rotation", sa.Integer(), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("credential", NAME, nullable=False),
+        sa.Column("environment", NAME, nullable=False),
+        sa.Column("private", sa.Boolean(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("opened_by", sa.Text(), nullable=False),
+        sa.Column("commander", sa.Text(), nullable=False),
+        sa.Column("scribe", sa.Text(), nullable=False),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.Column("closed_by", sa.Text(), nullable=False),
+        sa.Column("solo", sa.Text(), nullable=False),
+        sa.Column("place", sa.Text(), nullable=False),
+        sa.Column("place_note", sa.Text(), nullable=False),
+        sa.Column("room", sa.Text(), nullable=False),
+        sa.Column("said_at", sa.BigInteger(), nullable=True),
+        sa.Column("nudged_at", sa.BigInteger(), nullable=True),
+        sa.Column("quiet_since", sa.BigInteger(), nullable=True),
+        sa.Column("notes", sa.Text(), nullable=False),
+        sa.Column("review", sa.Text(), nullable=False),
+        sa.Column("late", sa.Text(), nullable=False),
+        sa.Column("fixed", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["rotation"], ["rotation.number"]),
+        sa.PrimaryKeyConstraint("rotation"),
+    )
+    partial("incident_quiet", "incident", ["quiet_since"], "quiet_since IS NOT NULL")
+    op.create_table(
+        "errand",
+        sa.Column("id", KEY, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("rotation", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("claimed_until", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("outputs", sa.Text(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("done_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["rotation"], ["rotation.number"]),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("key", name="errand_key"),
+    )
+    op.create_index("errand_of_rotation", "errand", ["rotation", "id"])
+    partial("errand_due", "errand", ["due_at"], "done_at IS NULL")
 
 
 def create_audit() -> None:
