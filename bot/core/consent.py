@@ -5,10 +5,26 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from bot.core.decision import BOT, Decision, Stale, go_on, note, past, put, put_back, queue, settled, skip_now
+from bot.core.decision import (
+    BOT,
+    Decision,
+    Stale,
+    ask_again,
+    go_on,
+    note,
+    past,
+    put,
+    put_back,
+    queue,
+    settled,
+    skip_now,
+)
 from bot.core.errors import Refused
 from bot.core.events import Entry, Event
+from bot.core.plan import DESTROYS
+from bot.core.progress import approval_expired
 from bot.core.rotation import (
+    MOVING,
     Amendment,
     Box,
     Confirmed,
@@ -78,28 +94,34 @@ def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
     if rotation.state is not State.REQUESTED:
         raise Refused(f"{rotation.id} {past(rotation)}; your vote changed nothing.", code="late")
     _same_plan(rotation.id, event, rotation.plan.digest, rotation.nonce)
-    if now >= rotation.expires_at:
-        raise Refused(f"The request for {rotation.id} has expired; start it again.", code="expired")
+    _in_time(rotation, now)
     if event.person == rotation.plan.requester:
         raise Refused(
             f"You asked for {rotation.id} yourself; another person has to {verb(event)} it. "
             f"You can withdraw it with cancel.",
             code="self-approval",
         )
+    if rotation.eligible is not None and event.person not in rotation.eligible:
+        raise Refused(
+            f"You were not an approver when {rotation.id} was asked for; somebody who was has to {verb(event)} it.",
+            code="not-eligible-then",
+        )
     if not event.approve:
         return _rejected(rotation, event, now)
     _signed(rotation, event)
-    if rotation.eligible is not None and event.person not in rotation.eligible:
-        raise Refused(
-            f"You were not an approver when {rotation.id} was asked for; somebody who was has to approve it.",
-            code="not-eligible-then",
-        )
     if rotation.glass is not None and event.person == rotation.glass.by:
         raise Refused(f"You contained {rotation.id} alone; another person has to approve the rest.", "self-approval")
-    if event.key and any(vote.key == event.key for vote in rotation.votes):
-        raise Refused(f"Somebody has approved {rotation.id} with the same key; a key is one person's.", "shared-key")
     if any(vote.person == event.person for vote in rotation.votes):
         raise Refused(f"Your approval of {rotation.id} is already counted.", code="double-vote")
+    keys = {vote.key for vote in rotation.votes} | ({rotation.glass.key} if rotation.glass else set())
+    if event.key and event.key in keys:
+        raise Refused(f"Somebody has signed {rotation.id} with the same key; a key is one person's.", "shared-key")
+    taken = {name for vote in rotation.votes for name in (vote.person, vote.instead_of)}
+    taken |= {rotation.glass.by} if rotation.glass else set()
+    if event.instead_of and event.instead_of in taken:
+        raise Refused(
+            f"You may vote in place of {event.instead_of} only, and that vote has been counted.", "stood-in-already"
+        )
     rotation = replace(
         rotation, votes=(*rotation.votes, Vote(event.person, event.because, now, event.key, event.instead_of))
     )
@@ -143,6 +165,8 @@ def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, 
         raise Refused(f"You asked to skip this step of {rotation.id}; another person has to agree.", "self-approval")
     if event.approve:
         _signed(rotation, event)
+    if amendment.step < 0:
+        _can_be_put_back(rotation)
     step = rotation.plan.steps[amendment.step].id if amendment.step >= 0 else "everything"
     rotation = replace(rotation, amendment=None)
     if not event.approve:
@@ -169,6 +193,22 @@ def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, 
     return skip_now(rotation, amendment.step, by, amendment.reason, (entry,), now)
 
 
+def _can_be_put_back(rotation: Rotation) -> None:
+    """The revocation has gone on since it was asked to undo it."""
+    gone = [
+        planned.id
+        for planned, run in zip(rotation.plan.steps, rotation.steps, strict=True)
+        if planned.effect == DESTROYS and run.touched
+    ]
+    if gone:
+        raise Refused(
+            f"{rotation.id} is past its point of no return ({gone[0]} has run); start a new rotation instead.",
+            code="point-of-no-return",
+        )
+    if rotation.state not in MOVING and rotation.state is not State.PROMOTED:
+        raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to roll back.", code="late")
+
+
 def _same_plan(rotation_id: str, event: Voted, wanted: str, nonce: str) -> None:
     if event.digest != wanted or event.nonce != nonce:
         raise Refused(
@@ -193,6 +233,13 @@ def confirmed(rotation: Rotation, event: Confirmed, now: datetime) -> Decision:
         raise Refused(f"{rotation.id} {past(rotation)}; it needs no signature of yours.", code="late")
     if event.digest != rotation.plan.digest or event.nonce != rotation.nonce:
         raise Refused(f"The plan of {rotation.id} is not the one that you signed; sign what it says now.", "stale-plan")
+    if event.person != rotation.plan.requester:
+        raise Refused(
+            f"Only {rotation.plan.requester} can sign that they asked for {rotation.id}.", "not-the-requester"
+        )
+    if not event.key:
+        raise Refused("What was asked for on the command line is confirmed with an SSH signature.", code="unsigned")
+    _in_time(rotation, now)
     entry = note(
         rotation,
         Event.VOTE_COUNTED,
@@ -206,12 +253,16 @@ def confirmed(rotation: Rotation, event: Confirmed, now: datetime) -> Decision:
 
 
 def postponed(rotation: Rotation, event: Postponed, now: datetime) -> Decision:
-    """An approved rotation waits for its window; the consent lasts until the window ends."""
+    """An approved rotation waits for its window. The consent ends with that window; no later one prolongs it."""
     run = rotation.steps[event.step]
     if rotation.state is not State.APPROVED or run.stage is not Stage.QUEUED or run.attempt != event.attempt:
         raise Stale("the step has moved on")
-    run = replace(run, stage=Stage.WAITING, due_at=event.at)
-    ends = max(rotation.expires_at, event.until)
+    if now >= rotation.expires_at:
+        return approval_expired(rotation, now)
+    bound = any("window" in each.progress for each in rotation.steps)
+    ends = min(rotation.expires_at, event.until) if bound else event.until
+    progress = {} if ends == rotation.expires_at else {"window": ends.isoformat()}
+    run = replace(run, stage=Stage.WAITING, due_at=min(event.at, ends), progress={**run.progress, **progress})
     rotation = replace(rotation, steps=put(rotation.steps, event.step, run), expires_at=ends, outcome=event.why)
     detail = {"at": event.at.isoformat(), "until": ends.isoformat(), "why": event.why}
     return Decision(rotation, (note(rotation, Event.POSTPONED, BOT, **detail),))
@@ -222,6 +273,11 @@ def _signature(event: Voted) -> dict[str, str]:
     return signed | ({"instead_of": event.instead_of} if event.instead_of else {})
 
 
+def _in_time(rotation: Rotation, now: datetime) -> None:
+    if now >= rotation.expires_at:
+        raise Refused(f"The request for {rotation.id} has expired; start it again.", code="expired")
+
+
 def verb(event: Voted) -> str:
     return "approve" if event.approve else "reject"
 
@@ -229,6 +285,7 @@ def verb(event: Voted) -> str:
 def ticked(rotation: Rotation, event: Ticked, now: datetime) -> Decision:
     if rotation.state is not State.REQUESTED:
         raise Refused(f"{rotation.id} {past(rotation)}; its checklist is closed.", code="late")
+    _in_time(rotation, now)
     known = [box.name for box in rotation.boxes]
     if event.box not in known:
         raise Refused(f"{rotation.id} has no box {event.box!r}; its boxes: {', '.join(known)}.", code="unknown-box")
@@ -250,17 +307,10 @@ def plan_changed(rotation: Rotation, event: PlanChanged, now: datetime) -> Decis
     if rotation.state not in (State.REQUESTED, State.APPROVED) or begun:
         raise Stale("the rotation has begun; its plan is fixed")
     old = rotation.plan.digest
-    rotation = replace(
-        rotation,
-        plan=event.plan,
-        nonce=event.nonce,
-        state=State.REQUESTED,
-        steps=tuple(StepRun(attempt=run.attempt) for run in _fitted(rotation.steps, len(event.plan.steps))),
-        boxes=_kept(rotation.boxes, event.plan.before),
-        votes=(),
-        expires_at=now + event.plan.approve_within,
-        outcome=f"The plan changed ({', '.join(event.what)}), so it needs approval again."[:1000],
-    )
+    steps, boxes = _fitted(rotation.steps, len(event.plan.steps)), _kept(rotation.boxes, event.plan.before)
+    outcome = f"The plan changed ({', '.join(event.what)}), so it needs approval again."[:1000]
+    rotation = ask_again(replace(rotation, plan=event.plan, steps=steps, boxes=boxes), outcome, now)
+    rotation = replace(rotation, nonce=event.nonce)
     entry = note(rotation, Event.PLAN_CHANGED, BOT, was=old, plan=event.plan.digest, what=list(event.what))
     return Decision(rotation, (entry,))
 

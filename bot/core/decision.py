@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +14,8 @@ from bot.core.events import Entry, Event
 from bot.core.rotation import FINISHED, MOVING, Overlap, Rotation, Stage, State, StepRun
 
 BOT = "keyturn"
+TAKEN_OVER = "Taken over by the emergency"
+"""How the outcome begins of a rotation that a revocation ended."""
 
 
 class Stale(KeyturnError):
@@ -31,7 +34,7 @@ class Decision:
 def go_on(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Decision:
     """Queue the next step, promote when the rotation proper is complete, retire when everything is."""
     following = rotation.current
-    if waits_behind_glass(rotation) and following is not None and following >= rotation.plan.contained:
+    if waits_behind_glass(rotation) and (following is None or following >= rotation.plan.contained):
         return Decision(
             rotation, (*entries, note(rotation, Event.CONTAINED, BOT, until=rotation.expires_at.isoformat()))
         )
@@ -79,6 +82,22 @@ def _names(rotation: Rotation) -> dict[str, Any]:
 def waits_behind_glass(rotation: Rotation) -> bool:
     """Whether one person contained alone, and nobody has approved what follows."""
     return rotation.glass is not None and rotation.state is State.REQUESTED
+
+
+def ask_again(rotation: Rotation, outcome: str, now: datetime) -> Rotation:
+    """Consent is void before anything was done: the same plan waits for approval, and no older vote fits it."""
+    nonce = hashlib.sha256(f"{rotation.nonce} {now.isoformat()}".encode()).hexdigest()[:16]
+    return replace(
+        rotation,
+        nonce=nonce,
+        state=State.REQUESTED,
+        steps=tuple(StepRun(attempt=run.attempt) for run in rotation.steps),
+        votes=(),
+        amendment=None,
+        called_at=now,
+        expires_at=now + rotation.plan.approve_within,
+        outcome=outcome,
+    )
 
 
 def queue(rotation: Rotation, i: int, entries: tuple[Entry, ...]) -> Decision:
@@ -156,7 +175,9 @@ def past(rotation: Rotation) -> str:
         State.PROMOTED: "is done" if rotation.is_over else "is promoted and retires the old credential",
         State.ROLLED_BACK: "was rolled back",
         State.CANCELLED: "was cancelled",
-        State.ABANDONED: "was abandoned because nobody approved it in time",
+        State.ABANDONED: "was taken over by an emergency"
+        if rotation.outcome.startswith(TAKEN_OVER)
+        else "was abandoned because nobody approved it in time",
         State.ROLLING_BACK: "is being rolled back",
     }
     return words.get(rotation.state, "is already under way") + ended

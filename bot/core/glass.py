@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from bot.core.decision import BOT, Decision, Stale, note, past, queue
+from bot.core.decision import BOT, TAKEN_OVER, Decision, Stale, note, past, queue
 from bot.core.errors import Refused
 from bot.core.events import Event
 from bot.core.plan import DESTROYS
@@ -41,9 +41,19 @@ def glass_broken(rotation: Rotation, event: GlassBroken, now: datetime) -> Decis
         )
     if now >= rotation.expires_at:
         raise Refused(f"The request for {rotation.id} has expired; revoke again.", code="expired")
+    if rotation.unconfirmed and event.person != plan.requester:
+        raise Refused(
+            f"{plan.requester} has not signed that they asked for {rotation.id}. If they did not, cancel it and revoke "
+            f"again yourself.",
+            code="unconfirmed",
+        )
     until = now + plan.break_glass
     rotation = replace(
-        rotation, glass=Glass(event.person, event.reason, now, until, event.key), expires_at=until, started_at=now
+        rotation,
+        glass=Glass(event.person, event.reason, now, until, event.key),
+        expires_at=until,
+        started_at=now,
+        unconfirmed=False,
     )
     entry = note(
         rotation,
@@ -66,7 +76,7 @@ def taken_over(rotation: Rotation, event: TakenOver, now: datetime) -> Decision:
         run if run.stage in FINISHED or run.stage is Stage.RUNNING else replace(run, stage=Stage.PENDING, due_at=None)
         for run in rotation.steps
     )
-    outcome = f"Taken over by the emergency {event.by}; what it had done stays as it is."
+    outcome = f"{TAKEN_OVER} {event.by}; what it had done stays as it is."
     was = rotation.state.value
     rotation = replace(rotation, state=State.ABANDONED, steps=steps, amendment=None, ended_at=now, outcome=outcome)
     return Decision(rotation, (note(rotation, Event.TAKEN_OVER, BOT, by=event.by, was=was),))

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.core.decision import BOT, Decision, Stale, go_on, hold, lapse, note, put, queue, settled, undo_next
+from bot.core.decision import BOT, Decision, Stale, ask_again, go_on, hold, lapse, note, put, queue, settled, undo_next
 from bot.core.events import Entry, Event
 from bot.core.rotation import (
     Asking,
@@ -31,16 +31,10 @@ def began(rotation: Rotation, event: Began, now: datetime) -> Decision:
     run = rotation.steps[event.step]
     if run.stage is not Stage.QUEUED or run.attempt != event.attempt:
         raise Stale("the step has moved on")
+    if rotation.is_over or (rotation.state is State.REQUESTED and rotation.glass is None):
+        raise Stale("nothing of it may run")
     if rotation.state is State.APPROVED and now >= rotation.expires_at:
-        rotation = replace(
-            rotation,
-            state=State.REQUESTED,
-            votes=(),
-            expires_at=now + rotation.plan.approve_within,
-            steps=put(rotation.steps, event.step, replace(run, stage=Stage.PENDING)),
-            outcome="The approval expired before the first step could start; it needs approval again.",
-        )
-        return Decision(rotation, (note(rotation, Event.PLAN_CHANGED, BOT, what=["approval expired"]),))
+        return approval_expired(rotation, now)
     started = rotation.state is State.APPROVED
     planned = rotation.plan.steps[event.step]
     again = run.touched
@@ -57,6 +51,7 @@ def began(rotation: Rotation, event: Began, now: datetime) -> Decision:
                 touched=run.touched or not run.undoing,
                 began_at=run.began_at or now,
                 due_at=None,
+                progress={} if started else run.progress,
                 problem="",
                 hint="",
                 ambiguous=False,
@@ -73,6 +68,14 @@ def began(rotation: Rotation, event: Began, now: datetime) -> Decision:
             note(rotation, name, BOT, step=planned.id, does=planned.title, attempt=run.attempt, worker=event.worker),
         )
     return Decision(settled(rotation), entries)
+
+
+def approval_expired(rotation: Rotation, now: datetime) -> Decision:
+    """The approval was not used in time, so people are asked again."""
+    rotation = ask_again(
+        rotation, "The approval expired before the first step could start; it needs approval again.", now
+    )
+    return Decision(rotation, (note(rotation, Event.PLAN_CHANGED, BOT, what=["approval expired"]),))
 
 
 def ended(rotation: Rotation, event: Ended, now: datetime) -> Decision:
@@ -232,8 +235,8 @@ def _ended_after_take_over(rotation: Rotation, i: int, outcome: Any, now: dateti
     """The step that was in flight when an emergency took over: what came of it is kept, and nothing follows."""
     run = rotation.steps[i]
     outputs = {**run.outputs, **(getattr(outcome, "outputs", None) or {})}
-    stage = Stage.DONE if isinstance(outcome, Done) else Stage.HELD
-    rotation = replace(rotation, steps=put(rotation.steps, i, replace(run, stage=stage, outputs=outputs, ended_at=now)))
+    done = replace(run, stage=Stage.DONE if isinstance(outcome, Done) else Stage.PENDING, outputs=outputs, ended_at=now)
+    rotation = replace(rotation, steps=put(rotation.steps, i, done))
     result = type(outcome).__name__.lower()
     detail = {"step": rotation.plan.steps[i].id, "result": result, "outputs": outputs, "then": "taken over"}
     return Decision(rotation, (note(rotation, Event.STEP_OUTCOME, BOT, **detail),))
@@ -254,7 +257,7 @@ def lost(rotation: Rotation, event: Lost, now: datetime) -> Decision:
     if run.stage is Stage.RUNNING:
         entries = (note(rotation, Event.STEP_LOST, BOT, step=planned.id, attempt=run.attempt, worker=run.worker),)
     if rotation.state is State.ABANDONED:
-        steps = put(rotation.steps, event.step, replace(run, stage=Stage.HELD))
+        steps = put(rotation.steps, event.step, replace(run, stage=Stage.PENDING))
         return Decision(replace(rotation, steps=steps), entries)
     if rotation.state is State.ROLLING_BACK and not run.undoing:
         steps = put(rotation.steps, event.step, replace(run, stage=Stage.HELD))

@@ -190,12 +190,20 @@ class Rotation:
     @property
     def missing_approvals(self) -> int:
         """How many more people have to approve."""
-        return max(0, self.plan.approvers - self.counted_votes)
+        needed = max(self.plan.approvers, 1) if self.plan.emergency else self.plan.approvers
+        return max(0, needed - self.counted_votes)
 
     @property
     def counted_votes(self) -> int:
         """How many of the votes count: that of a delegate does not when the one who was away votes too."""
         return sum(counted([(vote.person, vote.instead_of) for vote in self.votes]))
+
+    @property
+    def asked_at(self) -> datetime:
+        """When approval was asked for last: at the request, or again after consent became void."""
+        if self.state is State.REQUESTED and self.glass is None:
+            return self.expires_at - self.plan.approve_within
+        return self.created_at
 
     @property
     def calls_at(self) -> datetime | None:
@@ -205,7 +213,7 @@ class Rotation:
         plan, last = self.plan, self.called_at or self.created_at
         times = [last + plan.remind] if plan.remind else []
         if self.escalated < len(plan.escalation):
-            times.append(self.created_at + timedelta(seconds=plan.escalation[self.escalated]["after"]))
+            times.append(self.asked_at + timedelta(seconds=plan.escalation[self.escalated]["after"]))
         return min((at for at in times if at < self.expires_at), default=None)
 
     @property
@@ -234,9 +242,12 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """Nobody has approved yet: remind, or call the next ones. `eligible` is who may approve from then on."""
+    """Nobody has approved yet: remind, or call the next ones."""
 
     eligible: Mapping[str, str] | None
+    """Who may approve once that stage is called."""
+    stage: int
+    """The stage of the escalation for which that was asked; 0 is none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from datetime import datetime
 
-from bot.core.decision import Decision, go_on, lapse, note, past, put, put_back, queue, skip_now
+from bot.core.decision import Decision, go_on, lapse, note, past, put, put_back, queue, skip_now, waits_behind_glass
 from bot.core.errors import Refused
 from bot.core.events import Event
 from bot.core.plan import DESTROYS, digest
@@ -71,6 +71,12 @@ def skipped(rotation: Rotation, event: Skipped, now: datetime) -> Decision:
         )
     if rule is Skip.FREE:
         return skip_now(rotation, i, event.person, event.reason, (), now)
+    if waits_behind_glass(rotation):
+        raise Refused(
+            f"Skipping {planned.id} takes a second person, and {rotation.id} waits for one to approve it; that comes "
+            f"first.",
+            code="not-approved",
+        )
     if rotation.amendment is not None:
         raise Refused(
             f"{rotation.amendment.requester} has already asked to skip a step of {rotation.id}; "
@@ -100,6 +106,7 @@ def cancelled(rotation: Rotation, event: Cancelled, now: datetime) -> Decision:
     rotation = replace(
         rotation,
         state=State.CANCELLED,
+        amendment=None,
         ended_at=now,
         outcome=f"Cancelled by {event.person}: {event.reason}",
         steps=tuple(replace(run, stage=Stage.PENDING, due_at=None) for run in rotation.steps),
@@ -157,6 +164,11 @@ def current_step(rotation: Rotation, word: str, seen: str = "") -> tuple[int, St
     i = rotation.current
     if i is None:
         raise Refused(f"{rotation.id} is being rolled back; wait for the step in flight.", code="late")
+    if waits_behind_glass(rotation) and i >= rotation.plan.contained:
+        raise Refused(
+            f"{rotation.id} is contained; what follows waits for a second person, and nobody can {word} it yet.",
+            code="not-approved",
+        )
     if seen and rotation.plan.index(seen) is None:
         raise Refused(
             f"{rotation.id} has no step {seen[:40]!r}; see its steps with: status {rotation.id}.", "unknown-step"

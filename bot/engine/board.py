@@ -225,6 +225,8 @@ class Board:
                 raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
             if approve and rotation.amendment is None:
                 self._is_first_vote(call, rotation)
+            elif approve and rotation.amendment is not None and rotation.amendment.step < 0:
+                self._is_newest(rotation)
         except Refused as error:
             self._record_refusal(call, rotation, str(error), error.code)
             raise
@@ -242,10 +244,18 @@ class Board:
 
     def _confirm(self, call: Call, rotation: Rotation, bound: Mapping[str, str]) -> Rotation:
         """Who asked on the command line signs it too: an account of the host is not enough for an emergency."""
-        signed = self._electorate.signature(call, rotation, "request")
-        if signed is None:
-            raise Refused("What was asked for on the command line is confirmed there, with a signature.", "unsigned")
-        event = Confirmed(call.person.id, key=signed.fingerprint, signature=signed.signature, **bound)
+        try:
+            signed = self._electorate.signature(call, rotation, "request")
+            if signed is None:
+                raise Refused(
+                    f"What was asked for on the command line is confirmed with a signature. On your own machine, run: "
+                    f"{ballot(call, rotation, 'request').command()}",
+                    code="unsigned",
+                )
+        except Refused as error:
+            self._record_refusal(call, rotation, str(error), error.code)
+            raise
+        event = Confirmed(rotation.plan.requester, key=signed.fingerprint, signature=signed.signature, **bound)
         return self._decide(call, rotation.number, event, signed)
 
     def break_glass(self, call: Call, text: str, reason: str) -> Rotation:
@@ -262,15 +272,38 @@ class Board:
         except Refused as error:
             self._record_refusal(call, rotation, str(error), error.code)
             raise
+        self._still_planned(call, rotation)
         bound = {"digest": call.bound.get("digest", ""), "nonce": call.bound.get("nonce", "")}
         event = GlassBroken(call.person.id, reason, key=signed.fingerprint, signature=signed.signature, **bound)
         return self._decide(call, rotation.number, event, signed)
 
+    def _still_planned(self, call: Call, rotation: Rotation) -> None:
+        """Nobody contains by a plan that does not hold any more: then it is asked for again, by what holds now."""
+        if rotation.state is not State.REQUESTED or rotation.glass or self._database.now() >= rotation.expires_at:
+            return
+        changed = self.replan(rotation)
+        if changed is None:
+            return
+        with self._database.begin() as tx:
+            fresh = tx.rotation(rotation.number)
+            if fresh is not None and fresh.version == rotation.version:
+                announce(tx, fresh, tx.save(fresh, decide(fresh, changed, tx.now)))
+        raise Refused(
+            f"The plan of {rotation.id} has changed ({', '.join(changed.what)}); look at its card and sign what stands "
+            f"there now.",
+            code="stale-plan",
+        )
+
     def _is_first_vote(self, call: Call, rotation: Rotation) -> None:
         """Two accounts that the settings have bound to one person meanwhile are one vote."""
-        mine = self._electorate.double(call.person, [vote.person for vote in rotation.votes])
-        if mine and rotation.state is State.REQUESTED:
+        if rotation.state is not State.REQUESTED:
+            return
+        if self._electorate.double(call.person, [vote.person for vote in rotation.votes]):
             raise Refused(f"Your approval of {rotation.id} is already counted.", code="double-vote")
+        if rotation.glass is not None and self._electorate.double(call.person, [rotation.glass.by]):
+            raise Refused(
+                f"You contained {rotation.id} alone; another person has to approve the rest.", code="self-approval"
+            )
 
     def tick(self, call: Call, text: str, box: str, evidence: str = "") -> Rotation:
         """Vouch for a box of the checklist."""
@@ -299,26 +332,22 @@ class Board:
     def rollback(self, call: Call, text: str, reason: str) -> Rotation:
         """Put everything back."""
         rotation = self.find(call, text)
-        if rotation.state is State.PROMOTED:
-            with self._database.read() as reader:
-                open_ones = [
-                    reader.open_rotation(rotation.plan.credential, rotation.plan.environment, word)
-                    for word in ("start", "revoke")
-                ]
-                other = next((each for each in open_ones if each is not None), None)
-            if other is not None and other.number != rotation.number:
-                raise Refused(
-                    f"{other.id} is already rotating {rotation.plan.credential} further; finish or roll back that one "
-                    f"first.",
-                    code="already-open",
-                )
-            self._is_newest(rotation)
+        self._is_newest(rotation)
         return self._decide(call, rotation.number, RolledBack(call.person.id, reason, random.token_hex(8)))
 
     def _is_newest(self, rotation: Rotation) -> None:
         """What a later rotation builds upon cannot be taken away under it."""
         plan = rotation.plan
+        if rotation.state is not State.PROMOTED:
+            return
         with self._database.read() as reader:
+            for word in ("start", "revoke"):
+                other = reader.open_rotation(plan.credential, plan.environment, word)
+                if other is not None and other.number != rotation.number:
+                    raise Refused(
+                        f"{other.id} already rotates {plan.credential} further; finish or roll back that one first.",
+                        code="already-open",
+                    )
             promoted = reader.rotations(
                 credential=plan.credential, environment=plan.environment, states=(State.PROMOTED,), limit=1
             )
@@ -336,9 +365,11 @@ class Board:
 
     def called(self, rotation: Rotation) -> Called:
         """Nobody has approved in time: who may, from now on."""
-        stage = rotation.escalated + stage_due(rotation, now := self._database.now())
-        plan = rotation.plan
-        return Called(self._electorate.frozen(target_of(rotation), plan.requester, plan.word, now, stage=stage))
+        now = self._database.now()
+        if not stage_due(rotation, now):
+            return Called(rotation.eligible, rotation.escalated)
+        stage = rotation.escalated + 1
+        return Called(self._electorate.widened(rotation, target_of(rotation), now, stage), stage)
 
     def replan(self, rotation: Rotation) -> PlanChanged | None:
         """Just before the first step: does the approved plan still hold? Facts that cannot be read hold it too."""
@@ -350,6 +381,8 @@ class Board:
             asked = rotation.plan
             plan = self._planner.plan(subject_of(rows[0]), asked.requester, asked.reason, asked.word, asked.order)
         except Refused as error:
+            if rotation.plan.emergency and error.code == "fact-unreadable":
+                return None  # what cannot be read has not changed, and an emergency does not wait for it
             return PlanChanged(rotation.plan, random.token_hex(8), (str(error),))
         except KeyturnError:
             return None  # a passing fault; the step itself will meet it and retry

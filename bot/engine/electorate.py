@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
 from bot.contracts.command import Call
 from bot.contracts.people import Directory
 from bot.core.ballot import Ballot
-from bot.core.errors import Refused
-from bot.core.policy import Person, Policy, Target, Verdict
+from bot.core.errors import Refused, Transient
+from bot.core.policy import Membership, Person, Policy, Target, Verdict
 from bot.core.rotation import Rotation
 from bot.engine.signers import Signed, Signers
 
 ON_THE_HOST = "cli"
+PATIENCE = timedelta(minutes=1)
+"""For so long an escalation waits for Slack to say who is in its groups; then it goes out without."""
 
 
 class Electorate:
@@ -24,13 +27,35 @@ class Electorate:
         self._directory = directory
         self.signers = signers
 
-    def frozen(
-        self, target: Target, requester: str, word: str, now: datetime, *, stage: int = 0
-    ) -> Mapping[str, str] | None:
+    def frozen(self, target: Target, requester: str, word: str, now: datetime) -> Mapping[str, str] | None:
         """Who may approve as of now: person -> why. None where every member may, or a group cannot be read."""
-        groups = self._directory.groups(self._policy.needed_groups(target))
-        found = self._policy.eligible(target, groups, word, now=now, stage=stage, requester_id=requester)
+        found = self._policy.eligible(target, self._members(target), word, now=now, requester_id=requester)
         return None if found.open else dict(found.people)
+
+    def widened(self, rotation: Rotation, target: Target, now: datetime, stage: int) -> Mapping[str, str] | None:
+        """Who may approve once a stage of the escalation is called: who might before, and whom it names.
+
+        Nobody else comes in: a group that was edited since the request stays as it was then. Raises `Transient` while
+        Slack may yet say who is in the groups of the stage.
+        """
+        rule = self._policy.rule(target, rotation.plan.word)
+        stages = rule.escalation[stage - 1 : stage]
+        if rotation.eligible is None or not stages:
+            return rotation.eligible
+        only = replace(self._policy, rules=(replace(rule, who=stages[0].who, escalation=()),))
+        asker, groups = rotation.plan.requester, self._members(target)
+        found = only.eligible(target, groups, rotation.plan.word, now=now, requester_id=asker)
+        due = rotation.calls_at
+        if found.unknown and due is not None and now < due + PATIENCE:
+            raise Transient(f"Slack did not say who is in {', '.join(found.unknown)}", delay=timedelta(seconds=1))
+        return None if found.everyone else {**found.people, **rotation.eligible}
+
+    def _members(self, target: Target) -> Membership:
+        """Live, and as remembered for a few minutes where Slack cannot be asked."""
+        names = self._policy.needed_groups(target)
+        live = self._directory.groups(names)
+        unknown = [name for name in names if live.get(name) is None]
+        return {**live, **self._directory.remembered(unknown)} if unknown else live
 
     def verdict(self, call: Call, rotation: Rotation, target: Target, now: datetime, *, signed: bool) -> Verdict:
         """Whether this person's vote counts, on membership read now.
@@ -42,20 +67,20 @@ class Electorate:
         word = "skip" if rotation.amendment and rotation.amendment.step >= 0 else rotation.plan.word
         votes = () if rotation.amendment else rotation.votes
         taken = [name for vote in votes for name in (vote.person, vote.instead_of) if name]
-        verdict = self._policy.may_approve(
-            call.person,
-            target,
-            asker,
-            call.channel,
-            self._directory.groups(self._policy.needed_groups(target)),
-            word,
-            now=now,
-            stage=rotation.escalated,
-            taken=taken,
-        )
+        taken += [rotation.glass.by] if rotation.glass else []
+
+        def may(groups: Membership) -> Verdict:
+            return self._policy.may_approve(
+                call.person, target, asker, call.channel, groups, word, now=now, stage=rotation.escalated, taken=taken
+            )
+
+        groups = self._directory.groups(self._policy.needed_groups(target))
+        verdict = may(groups)
         known = rotation.eligible or {}
         if verdict.code == "group-unknown" and signed and rotation.plan.emergency and call.person.id in known:
-            return Verdict(True, f"{known[call.person.id]} at the request; Slack could not be asked")
+            then = may({name: _then(known, name) if found is None else found for name, found in groups.items()})
+            if then.allowed:
+                return replace(then, because=f"{then.because} at the request; Slack could not be asked")
         return verdict
 
     def signature(self, call: Call, rotation: Rotation, vote: str) -> Signed | None:
@@ -77,6 +102,11 @@ class Electorate:
     def double(self, person: Person, voters: Collection[str]) -> bool:
         """Whether one of the voters is this person under another account."""
         return any(self._policy.same_person(person, voter) for voter in voters)
+
+
+def _then(eligible: Mapping[str, str], group: str) -> frozenset[str]:
+    """Who was in a group when it was frozen."""
+    return frozenset(person for person, why in eligible.items() if why == f"member of {group}")
 
 
 def ballot(call: Call, rotation: Rotation, vote: str) -> Ballot:

@@ -108,7 +108,10 @@ class Legs:
             rotation = tx.rotation(number)
             if rotation is None or tx.is_dead(self._worker):
                 return None
-            if changed is not None and seen is not None and rotation.version == seen.version:
+            run = rotation.steps[step]
+            if run.stage is not Stage.QUEUED or run.attempt != attempt:
+                raise Stale("the step has moved on")
+            if changed is not None:
                 announce(tx, rotation, tx.save(rotation, decide(rotation, changed, tx.now)))
                 return None
             if opens is not None:

@@ -34,7 +34,7 @@ class Timers:
         worker: str,
         heartbeat_seconds: float = 5.0,
         under_way: UnderWay | None = None,
-        called: Callable[[Rotation], Called] = lambda rotation: Called(rotation.eligible),
+        called: Callable[[Rotation], Called] = lambda rotation: Called(rotation.eligible, rotation.escalated + 1),
     ) -> None:
         self._database = database
         self._worker = worker
