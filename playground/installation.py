@@ -55,12 +55,11 @@ def settings_of(estate: Estate, *, watched: str = "24h", **changes: Any) -> dict
         "roles": {
             "operators": {
                 "who": ["platform", "sec-oncall"],
-                "may": ["start", "tick", "advance", "retry", "skip", "cancel", "rollback", "repair"],
+                "may": ["start", "tick", "advance", "retry", "skip", "cancel", "rollback", "repair", "revoke"],
             }
         },
-        "policies": [
-            {"environments": ["production"], "approvers": 1, "from": ["sec-oncall", "platform"], "expires": "24h"}
-        ],
+        "policies": _policies(estate.clock.rate),
+        "incidents": {"invite": ["sec-oncall", "owner"], "nudge": _patient(15, 60, estate.clock.rate)},
         "cadences": {
             "signing-key": {"production": "7d", "staging": "14d", "development": "30d"},
             "api-key": "90d",
@@ -75,6 +74,25 @@ def settings_of(estate: Estate, *, watched: str = "24h", **changes: Any) -> dict
         },
     }
     return settings | changes
+
+
+def _policies(rate: float) -> list[dict[str, Any]]:
+    """An ordinary rotation waits a day for its approval; a revocation asks sec-oncall, and soon the platform too."""
+    revoking = {
+        "environments": ["production"],
+        "words": ["revoke"],
+        "from": ["sec-oncall"],
+        "expires": _patient(30, 180, rate),
+        "remind": _patient(5, 30, rate),
+        "escalate": [{"after": _patient(10, 60, rate), "to": ["platform"]}],
+    }
+    ordinary = {"environments": ["production"], "approvers": 1, "from": ["sec-oncall", "platform"], "expires": "24h"}
+    return [revoking, ordinary]
+
+
+def _patient(minutes: int, real_seconds: float, rate: float) -> str:
+    """The minutes, or more where the clock runs so fast that people would not have so many real seconds."""
+    return f"{min(max(minutes, round(real_seconds * rate / 60)), 365 * 24 * 60)}m"
 
 
 def text_of(settings: dict[str, Any]) -> str:

@@ -141,6 +141,7 @@ def _welcome(workspace: Workspace, rate: float, pid: int, folder: Path) -> str:
         f"\n  Open {workspace.url}\n\n"
         f"  As Alice, in #ops:  /rotate start identity-signing     Then, as Bob: Approve.\n"
         f"  Also there:         /rotate start billing-api-key      /rotate help\n"
+        f"  An emergency:       /rotate revoke identity-signing    (Alice asks, Bob or Carol approves)\n"
         f"  Its clock runs {rate:g} times faster: a day takes {86400 / rate:.0f} seconds. Nothing else differs.\n"
         f"  The bot is process {pid}: kill -9 it in the middle; it is started again and goes on.\n"
         f"  Its log: {folder}/bot.log     Stop everything with Ctrl-C.\n"
