@@ -17,6 +17,10 @@ from bot.store.database import Database
 
 SIGNATURE = "signature"
 """The flag under which a signature travels."""
+AGAIN, FOREIGN = "again", "foreign"
+"""Why a delivery was not listened to, as floods are counted, beside its pace."""
+TOO_FAST = "too fast"
+_WHY = {AGAIN: "delivered before", FOREIGN: "of another workspace"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +100,19 @@ class Intake:
                 return Receipt(answer=command.run(call, self._rotations), word=typed.word)
         return self._store(heard, typed)
 
-    def flooded(self, account: str, count: int) -> None:
-        """One audit row for many refused requests of one source."""
+    def refused(
+        self, account: str, error: Refused, about: str = "", *, surface: str = "slack", channel: str = ""
+    ) -> None:
+        """Audit what was refused before it could be heard: a button or a form that is none of ours, or was edited."""
+        detail = {"code": error.code, "because": str(error), "surface": surface, "channel": channel}
         with self._database.begin() as tx:
-            tx.audit(Entry(Event.FLOOD, account, detail={"refused": count}))
+            tx.audit(Entry(Event.REFUSED, account, rotation=about, detail=detail))
+
+    def flooded(self, source: str, count: int) -> None:
+        """One audit row for many refused requests of one source, which may be named after why: `foreign slack:…`."""
+        why, _, account = source.rpartition(" ")
+        with self._database.begin() as tx:
+            tx.audit(Entry(Event.FLOOD, account, detail={"refused": count, "why": _WHY.get(why, why) or TOO_FAST}))
 
     def forged(self, source: str, count: int, why: str) -> None:
         """One audit row for many requests that were not Slack's."""

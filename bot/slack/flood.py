@@ -48,13 +48,16 @@ class Flood:
                 self._count(account)
         return wait
 
-    def refuse(self, source: str) -> None:
-        """Count a delivery that was not listened to for another reason, such as a forged one."""
+    def refuse(self, source: str, why: str = "") -> None:
+        """Count a delivery that was not listened to for another reason; `why` is one word, such as `foreign`."""
         with self._lock:
-            self._count(source)
+            self._count(f"{why} {source}".strip())
 
     def drain(self, *, now: bool = False) -> dict[str, int]:
-        """Source -> how many were refused, once a minute (or `now`); counted anew from there."""
+        """Source -> how many were refused, once a minute (or `now`); counted anew from there.
+
+        A source is an account or an address, with the reason in front where it was not its pace: `foreign slack:T1/U1`.
+        """
         with self._lock:
             if not self._refused or (not now and self._now() - self._since < COUNTED_SECONDS):
                 return {}
@@ -65,7 +68,7 @@ class Flood:
         if not self._refused:
             self._since = self._now()
         if source not in self._refused and len(self._refused) >= MOST_SOURCES:
-            source = "many sources"
+            source = "many-sources"
         self._refused[source] = self._refused.get(source, 0) + 1
 
     def _take(self, source: str, size: tuple[float, float], now: float) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from slack_bolt import Ack, App, BoltRequest, BoltResponse
 from slack_bolt.middleware import Middleware
@@ -14,7 +14,7 @@ from bot.contracts.command import Call, Need, Rotations
 from bot.contracts.people import Directory
 from bot.core.errors import Ambiguous, KeyturnError, Refused
 from bot.core.words import rotation_number
-from bot.engine.intake import Heard, Intake, Receipt
+from bot.engine.intake import AGAIN, FOREIGN, Heard, Intake, Receipt
 from bot.slack import forms
 from bot.slack.answers import answer, refusal
 from bot.slack.api import SlackApi, SlackRefused
@@ -49,6 +49,7 @@ NOT_STORED = (
     "has the log."
 )
 _OURS = re.compile(r"rotate:.*")
+Read = TypeVar("Read")
 _MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^<>]*)?>")
 
 
@@ -124,7 +125,7 @@ class Listeners:
             return BoltResponse(status=503, body="")  # not yet known whether this is our workspace
         foreign = team_of(body) != home.team and not (home.enterprise and enterprise_of(body) == home.enterprise)
         if foreign:
-            self._flood.refuse(account)
+            self._flood.refuse(account, FOREIGN)
             return _said(body, "This keyturn belongs to another workspace, so nothing was done.")
         wait = self._flood.admit(account)
         if wait:
@@ -175,12 +176,8 @@ class Listeners:
         account, key = account_of(body), click_key(body, action)
         channel = ident(within(body, "channel", "id")) or ident(within(body, "container", "channel_id"))
         try:
-            word, about = read_action(str(action.get("action_id", "")))
-            bound = Bound.read(clean(action.get("value")))
-            command = self._commands().get(word)
-            if command is None:
-                raise Refused("This button is of another version of keyturn; use the words: /rotate help.", "gone")
-            self._own_card(body, bound, channel)
+            word, about, command, bound = self._checked(account, channel, lambda: self._button(action))
+            self._checked(account, channel, lambda: self._own_card(body, bound, channel), bound.rotation)
             if getattr(command, "reason", False):
                 ack()
                 self._open(account, str(body.get("trigger_id", "")), forms.reason(word, bound, channel))
@@ -195,6 +192,15 @@ class Listeners:
         ack()
         if receipt.answer is not None:
             self._show(account, channel, answer(receipt.answer))
+
+    def _button(self, action: Body) -> tuple[str, str, Any, Bound]:
+        """What a button says: the word, its argument, its command, the plan. Raises `Refused` where it is not ours."""
+        word, about = read_action(str(action.get("action_id", "")))
+        bound = Bound.read(clean(action.get("value")))
+        command = self._commands().get(word)
+        if command is None:
+            raise Refused("This button is of another version of keyturn; use the words: /rotate help.", "gone")
+        return word, about, command, bound
 
     def _own_card(self, body: Body, bound: Bound, channel: str) -> None:
         """A button counts on a message that we drew for that rotation, and nowhere else: others may look alike."""
@@ -254,7 +260,8 @@ class Listeners:
         ticked = entered.get(forms.BOXES_FIELD, ())
         reason = clean(entered.get(forms.REASON_FIELD, ""))
         try:
-            note = forms.StartNote.read(str(view.get("private_metadata") or ""))
+            hidden = str(view.get("private_metadata") or "")
+            note = self._checked(account, "", lambda: forms.StartNote.read(hidden))
             heard = Heard(
                 key,
                 account,
@@ -277,7 +284,8 @@ class Listeners:
         account, key = account_of(body), view_key(body)
         reason = clean(forms.entered(view).get(forms.REASON_FIELD, ""))
         try:
-            note = forms.ReasonNote.read(str(view.get("private_metadata") or ""))
+            hidden = str(view.get("private_metadata") or "")
+            note = self._checked(account, "", lambda: forms.ReasonNote.read(hidden))
             if not reason.strip():
                 raise Refused("Write a reason; it stands on the card and in the audit.", code="reason-missing")
             heard = Heard(
@@ -354,13 +362,27 @@ class Listeners:
         """Store it. A commit of which nobody knows is asked for again: the key makes it one."""
         try:
             try:
-                return self._intake.hear(heard)
+                receipt = self._intake.hear(heard)
             except Ambiguous:
                 return self._intake.hear(heard)
         except Refused:
             raise
         except KeyturnError as error:
             raise NotStored(str(error)) from None
+        if not receipt.fresh:
+            self._flood.refuse(heard.account, AGAIN)
+        return receipt
+
+    def _checked(self, account: str, channel: str, read: Callable[[], Read], about: str = "") -> Read:
+        """What somebody sent as ours, read. Raises `Refused` for what no card or form of ours holds, audited."""
+        try:
+            return read()
+        except Refused as error:
+            try:
+                self._intake.refused(account, error, about, channel=channel)
+            except KeyturnError as failure:
+                raise NotStored(str(failure)) from None
+            raise
 
     def _open(self, account: str, trigger: str, view: forms.View, *, warm: bool = False) -> None:
         def job() -> None:
