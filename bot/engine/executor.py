@@ -19,12 +19,14 @@ from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Ro
 from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
 from bot.core.template import TemplateError, evaluate_span, references
 from bot.engine.fanout import Targets, fan_out, slug
-from bot.engine.judge import judge, silence
+from bot.engine.judge import Verdict, judge, silence
 from bot.engine.scope import parameters, scope_of
 
 log = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
 HELP = "Use the troubleshooting buttons, retry, or roll back."
+MOST_READINGS = 60
+"""Of a watch, kept for people to see where it goes."""
 
 
 class Executor:
@@ -140,7 +142,7 @@ class Executor:
         if now >= until:
             return Done({}, f"watched: {verdict.evidence}")
         at = min(until, now + self._span(step.watch.every, rotation))
-        return NotYet(at=at, evidence=verdict.evidence, progress=run.progress)
+        return NotYet(at=at, evidence=verdict.evidence, progress=_with_reading(run, verdict, now))
 
     def _undo(self, rotation: Rotation, i: int, planned: PlannedStep) -> Outcome:
         step, run = planned.step, rotation.steps[i]
@@ -165,7 +167,7 @@ class Executor:
 
     # --- check, wait, quiet -------------------------------------------------------------------------------------------
 
-    def _measure(self, rotation: Rotation, planned: PlannedStep, condition: Condition | CheckStep) -> Any:
+    def _measure(self, rotation: Rotation, planned: PlannedStep, condition: Condition | CheckStep) -> Verdict:
         probe = self._registry.probe(condition.check)
         over = condition.expect.over if condition.expect else None
         extra = {"over": self._span(over, rotation)} if over else {}
@@ -206,6 +208,8 @@ class Executor:
         ends = began + self._span(step.wait, rotation)
         if now >= ends:
             ends = began + self._believed(step.wait, rotation, planned)
+        if now < ends and step.until is not None and rotation.plan.emergency:
+            return self._look_on(rotation, planned, step, run, ends)
         if now < ends:
             return NotYet(at=ends, evidence=f"waiting {duration.show(ends - began)}")
         if step.until is None:
@@ -217,7 +221,23 @@ class Executor:
         if verdict.stop or now >= ends + within:
             problem = f"{step.until.check} does not hold {duration.show(within)} after the wait: {verdict.evidence}"
             return Failed(problem, hint=HELP)
-        return NotYet(at=now + max(SOON, self._span(step.every, rotation)), evidence=verdict.evidence)
+        at = now + max(SOON, self._span(step.every, rotation))
+        return NotYet(at=at, evidence=verdict.evidence, progress=_with_reading(run, verdict, now))
+
+    def _look_on(
+        self, rotation: Rotation, planned: PlannedStep, step: WaitStep, run: StepRun, ends: datetime
+    ) -> Outcome:
+        """While an emergency waits, people see what is waited for. It is judged only when the time has passed."""
+        assert step.until is not None
+        now, progress = self._now(), dict(run.progress)
+        try:
+            verdict = self._measure(rotation, planned, step.until)
+        except (Transient, Permanent) as error:
+            told = f"not measured: {_first_line(error)}"
+        else:
+            told, progress = verdict.evidence, _with_reading(run, verdict, now)
+        at = min(ends, now + max(SOON, self._span(step.every, rotation)))
+        return NotYet(at=at, evidence=f"until {ends:%H:%M:%S} UTC; {told}", progress=progress)
 
     def _quiet(self, rotation: Rotation, planned: PlannedStep, step: QuietStep, run: StepRun) -> Outcome:
         now, began = self._now(), run.began_at or self._now()
@@ -280,6 +300,14 @@ def _apply(operation: Operation, p: Any, run: Run, *, look_first: bool) -> tuple
             raise Ambiguous("it cannot be told whether this was done", found.why)
         assert isinstance(found, Absent)
     return operation.ensure(p, run), "done"
+
+
+def _with_reading(run: StepRun, verdict: Verdict, now: datetime) -> dict[str, Any]:
+    """The step's notes with one reading more, as [seconds since the epoch, ratio]; the oldest ones go."""
+    if verdict.value is None:
+        return dict(run.progress)
+    readings = [*run.progress.get("readings", ()), [round(now.timestamp(), 1), round(verdict.value, 6)]]
+    return {**run.progress, "readings": readings[-MOST_READINGS:]}
 
 
 def _first_line(error: KeyturnError) -> str:

@@ -19,6 +19,8 @@ class Verdict:
     holds: bool
     evidence: str
     stop: bool = False
+    value: float | None = None
+    """The ratio that was measured, where it was one."""
 
 
 def judge(reading: Reading, expect: Expect | None) -> Verdict:
@@ -26,16 +28,16 @@ def judge(reading: Reading, expect: Expect | None) -> Verdict:
     if expect is None or (expect.above is None and expect.hold_below is None):
         if reading.passed is None:
             raise Permanent("the probe only measures", "say in the runbook what is expected: expect: {above: 99.9%}")
-        return Verdict(reading.passed, reading.evidence)
+        return Verdict(reading.passed, reading.evidence, value=reading.value)
     if reading.value is None:
         raise Permanent("the probe measured nothing to compare", reading.evidence)
     share = f"{reading.value:.3%}"
     if expect.hold_below is not None and reading.value < expect.hold_below:
         evidence = f"{reading.evidence}; {share} is below {expect.hold_below:.3%}"
-        return Verdict(False, evidence, stop=True)
+        return Verdict(False, evidence, stop=True, value=reading.value)
     if expect.above is not None and reading.value <= expect.above and reading.value < 1:
-        return Verdict(False, f"{reading.evidence}; {share} is not above {expect.above:.3%}")
-    return Verdict(True, f"{reading.evidence}; {share}")
+        return Verdict(False, f"{reading.evidence}; {share} is not above {expect.above:.3%}", value=reading.value)
+    return Verdict(True, f"{reading.evidence}; {share}", value=reading.value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,19 +92,36 @@ def _button(
 
 
 def _consent(rotation: Rotation) -> list[Element]:
+    signed = " and sign" if rotation.plan.signed else ""
+    if rotation.amendment is not None and rotation.amendment.step < 0:
+        return [
+            _button(rotation, "approve", f"Agree to undo{signed}", "Agree to undo", style="danger"),
+            _button(rotation, "reject", "Do not undo", "Refuse to undo"),
+        ]
     if rotation.amendment is not None:
         return [
-            _button(rotation, "approve", "Agree to skip", "Agree to skip a step of", style="danger"),
+            _button(rotation, "approve", f"Agree to skip{signed}", "Agree to skip a step of", style="danger"),
             _button(rotation, "reject", "Do not skip", "Refuse to skip a step of"),
         ]
-    return [
-        _button(rotation, "approve", "Approve", "Approve rotation", style="primary"),
-        _button(rotation, "reject", "Reject", "Reject rotation", style="danger"),
+    what = "revocation" if rotation.plan.emergency else "rotation"
+    made = [
+        _button(rotation, "approve", f"Approve{signed}", f"Approve {what}", style="primary"),
+        _button(rotation, "reject", "Reject", f"Reject {what}", style="danger"),
     ]
+    if may_contain(rotation):
+        made.append(_button(rotation, "contain", "Contain alone", "Contain alone", style="danger"))
+    return made
+
+
+def may_contain(rotation: Rotation) -> bool:
+    """Whether policy and plan let one person contain it alone, and nobody did."""
+    plan = rotation.plan
+    open_to = rotation.state is State.REQUESTED and rotation.glass is None and plan.break_glass is not None
+    return open_to and plan.emergency and plan.contained > 0
 
 
 def _steering(rotation: Rotation) -> list[Element]:
-    if rotation.state is State.REQUESTED:
+    if rotation.state is State.REQUESTED and rotation.glass is None:
         ticks = [
             _button(rotation, "tick", f"Tick {box.name}"[:75], f"Tick {box.name} of", about=box.name)
             for box in rotation.boxes
@@ -134,6 +151,8 @@ def may_skip(rotation: Rotation, current: int) -> bool:
     """Whether anybody may skip the current step in the stage it is in."""
     run, planned = rotation.steps[current], rotation.plan.steps[current]
     if run.stage not in (Stage.WAITING, Stage.HELD, Stage.ASKING) or rotation.amendment is not None:
+        return False
+    if rotation.state is State.REQUESTED:  # contained by one person: skipping would take the second one, too
         return False
     return run.undoing or planned.skip is not Skip.NEVER
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from bot.contracts.command import HistoryLine
 from bot.core.rotation import Overlap, Rotation, Stage, State
+from bot.core.safety import what_is_left
 from bot.core.story import tell
+from bot.slack.approvals import consent_lines, glass_lines
 from bot.slack.blocks import Block, Page, context, header, section, sections
 from bot.slack.buttons import rows
+from bot.slack.charts import chart, points
 from bot.slack.names import Names
 from bot.slack.steps import box_line, replaced, step_line
 from bot.slack.text import MOST_TEXT, code, count, cut, date, escape, sentence, short_hash, utc
@@ -36,6 +40,8 @@ class Scene:
     names: Names
     head: str
     """The head of the audit, short."""
+    targets: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    """Of steps that fan out: index -> how many targets are finished, of how many."""
 
 
 class _Voice:
@@ -66,14 +72,18 @@ def card(rotation: Rotation, scene: Scene) -> Message:
     shown = sentence(_headline(rotation, _Voice(scene.names, spoken=False)))
     page = Page()
     page.add(section(f"*{rotation.id}* {shown}"), rank=0)
+    alone = glass_lines(rotation, scene.names)
+    if alone:
+        page.add(section(*alone), rank=0)
     page.add(*_problem(rotation), rank=0)
     page.add(*rows(rotation), rank=0)
+    page.add(*_watched(rotation), rank=1)
     page.add(section(*_facts(rotation, scene)), rank=1)
     page.add(*_overlap(rotation), rank=1)
     if rotation.boxes:
         lines = [box_line(box, scene.names) for box in rotation.boxes]
         page.add(*sections(["*Checklist*", *lines], 2), rank=2 if rotation.state is State.REQUESTED else 4)
-    page.add(*_steps(rotation, scene.names), rank=3)
+    page.add(*_steps(rotation, scene), rank=3)
     page.add(context(_footer(rotation, scene)), rank=0)
     metadata = {"event_type": EVENT_TYPE, "event_payload": {"rotation": rotation.id, "form": "card"}}
     return Message(cut(spoken, MOST_TEXT), page.fit(), metadata)
@@ -129,9 +139,18 @@ def _headline(rotation: Rotation, say: _Voice) -> str:
 
 
 def _asking_for(rotation: Rotation, say: _Voice, what: str) -> str:
-    told = f"{say.person(rotation.plan.requester)} asks to rotate {what}"
-    missing = rotation.missing_approvals
+    plan, missing = rotation.plan, rotation.missing_approvals
+    told = f"{say.person(plan.requester)} asks to rotate {what}"
+    if plan.emergency:
+        told = f"EMERGENCY: {say.person(plan.requester)} asks to revoke {what}, {say.words(plan.order)}"
+    if rotation.glass is not None:
+        return (
+            f"EMERGENCY: {say.person(rotation.glass.by)} contains {what} alone; it is put back at "
+            f"{say.at(rotation.glass.until)} unless somebody else approves the revocation"
+        )
     waits = []
+    if rotation.unconfirmed:
+        waits.append("what was asked for still has to be signed")
     if missing:
         waits.append(f"{count(missing, 'more approval')} {'is' if missing == 1 else 'are'} needed")
     if any(not box.ticked for box in rotation.boxes):
@@ -141,6 +160,11 @@ def _asking_for(rotation: Rotation, say: _Voice, what: str) -> str:
 
 def _promoted(rotation: Rotation, say: _Voice, what: str) -> str:
     due = f"; it is due again on {say.at(rotation.next_due)}" if rotation.next_due else ""
+    if rotation.plan.emergency:
+        return (
+            f"{what} is revoked and replaced since {say.at(rotation.promoted_at)}, asked for by "
+            f"{say.person(rotation.plan.requester)}; the suspected one is out of use{due}"
+        )
     told = f"{what} is rotated since {say.at(rotation.promoted_at)}, asked for by {say.person(rotation.plan.requester)}"
     if rotation.overlap is Overlap.BLOCKED:
         return f"{told}, but retiring the old one is held: {say.words(rotation.outcome or _where(rotation))}"
@@ -162,6 +186,9 @@ def _under_way(rotation: Rotation, say: _Voice, what: str) -> str:
     run = rotation.steps[i] if i is not None else None
     match rotation.state:
         case State.APPROVED:
+            if run is not None and run.stage is Stage.WAITING and run.due_at:
+                why = f": {say.words(rotation.outcome)}" if rotation.outcome else ""
+                return f"{deed} of {what}, {asked}, is approved and waits for its window, {say.at(run.due_at)}{why}"
             return f"{deed} of {what}, {asked}, is approved and begins"
         case State.WAITING:
             until = f" until {say.at(run.due_at)}" if run is not None and run.due_at else ""
@@ -176,15 +203,28 @@ def _under_way(rotation: Rotation, say: _Voice, what: str) -> str:
         case State.ROLLED_BACK:
             return f"{deed} of {what}, {asked}, was rolled back at {say.at(rotation.ended_at)}; the old one is used"
         case State.CANCELLED:
-            return f"{deed} of {what}, {asked}, ended at {say.at(rotation.ended_at)} and nothing was changed"
+            ended = "was rejected" if _was_rejected(rotation) else "ended"
+            return f"{deed} of {what}, {asked}, {ended} at {say.at(rotation.ended_at)} and nothing was changed"
         case State.ABANDONED:
+            if by := _taken_over_by(rotation):
+                return f"{deed} of {what}, {asked}, was taken over by {by} at {say.at(rotation.ended_at)}"
             return f"{deed} of {what}, {asked}, was abandoned at {say.at(rotation.ended_at)}; nothing was changed"
         case _:
             return f"{deed} of {what}, {asked}, is running: {step}"
 
 
 def _deed(rotation: Rotation) -> str:
-    return "the revocation" if rotation.plan.emergency else "the rotation"
+    return f"the revocation ({rotation.plan.order})" if rotation.plan.emergency else "the rotation"
+
+
+def _was_rejected(rotation: Rotation) -> bool:
+    return rotation.state is State.CANCELLED and rotation.outcome.startswith("Rejected by ")
+
+
+def _taken_over_by(rotation: Rotation) -> str:
+    """The emergency that goes on instead of it: `R-9`, or an empty text."""
+    found = re.match(r"Taken over by the emergency (R-[1-9][0-9]*);", rotation.outcome)
+    return found[1] if found is not None and rotation.state is State.ABANDONED else ""
 
 
 def _where(rotation: Rotation) -> str:
@@ -197,7 +237,7 @@ def _where(rotation: Rotation) -> str:
 
 def _problem(rotation: Rotation) -> list[Block]:
     i = rotation.current
-    if i is None or rotation.is_over or rotation.state is State.REQUESTED:
+    if i is None or rotation.is_over or (rotation.state is State.REQUESTED and rotation.glass is None):
         return []
     run, planned = rotation.steps[i], rotation.plan.steps[i]
     if not run.problem:
@@ -211,7 +251,16 @@ def _problem(rotation: Rotation) -> list[Block]:
         lines.append(f"*What helps* {escape(sentence(run.hint), 600)}")
     if again and run.due_at is not None:
         lines.append(f"It is tried again at {date(run.due_at)}; failure {run.failures} of {planned.step.tries}.")
+    if run.stage is Stage.HELD:
+        lines.append(f"*What is safe* {escape(what_is_left(rotation), 400)}")
     return [section(*lines)]
+
+
+def _watched(rotation: Rotation) -> list[Block]:
+    """Where the watched ratio went lately."""
+    i = rotation.current
+    lines = chart(points(rotation.steps[i].progress)) if i is not None and not rotation.is_over else []
+    return [section(f"*{escape(rotation.plan.steps[i].title, 150)}*", *lines)] if i is not None and lines else []
 
 
 def _facts(rotation: Rotation, scene: Scene) -> list[str]:
@@ -219,22 +268,42 @@ def _facts(rotation: Rotation, scene: Scene) -> list[str]:
     lines = [f"*State* {_state(rotation)}"]
     if plan.reason:
         lines.append(f"*Why* {escape(plan.reason, 500)}")
-    for vote in rotation.votes[:10]:
-        counted = f"{rotation.votes.index(vote) + 1} of {plan.approvers}"
-        why = f" ({escape(vote.because, 150)})" if vote.because else ""
-        lines.append(f"*Approved* by {scene.names.mention(vote.person)}{why} at {date(vote.at)}, {counted}")
-    if rotation.missing_approvals and rotation.state is State.REQUESTED and plan.approve_from:
-        lines.append(f"*Who may approve* {escape(', '.join(plan.approve_from), 300)}")
+    lines += consent_lines(rotation, scene.names)
+    if plan.emergency:
+        lines += _suspected(rotation)
     old, new = replaced(rotation)
     if new and rotation.promoted_at is not None and rotation.state is State.PROMOTED:
         lines.append(f"*Replaced* {code(old or 'the old one')} by {code(new)}")
-    elif old or new:
+    elif (old or new) and not plan.emergency:
         lines.append(f"*Old* {code(old or 'not known yet')}, *new* {code(new or 'not known yet')}")
     if rotation.outcome and rotation.is_over:
         lines.append(f"*Outcome* {escape(sentence(rotation.outcome), 500)}")
     if rotation.next_due is not None:
         lines.append(f"*Due again* {date(rotation.next_due)}")
     return lines
+
+
+def _suspected(rotation: Rotation) -> list[str]:
+    """Of an emergency: the suspected credential, whether it is contained, and whether the new one is in use."""
+    old, new = replaced(rotation)
+    over = rotation.state is State.PROMOTED
+    lines = [f"*Suspected* {code(old or 'not known yet')}, {'refused' if over else _contained(rotation)}"]
+    if new and not over:
+        lines.append(f"*New one* {code(new)}, being put into use")
+    return lines
+
+
+def _contained(rotation: Rotation) -> str:
+    """Whether the suspected one is out of use yet, as far as the plan says which of its steps do that."""
+    leading = rotation.steps[: rotation.plan.contained]
+    if rotation.state in (State.ROLLING_BACK, State.ROLLED_BACK):
+        return "being put back" if rotation.state is State.ROLLING_BACK else "put back into use"
+    if not leading:
+        return "in use until it is replaced and disabled, step by step as below"
+    if all(run.stage is Stage.DONE for run in leading):
+        ended = max((run.ended_at for run in leading if run.ended_at), default=None)
+        return f"*contained* since {date(ended)}" if ended else "*contained*"
+    return "being contained" if any(run.touched for run in leading) else "not contained yet"
 
 
 _STATES = {
@@ -257,6 +326,12 @@ def _state(rotation: Rotation) -> str:
     if rotation.state is State.PROMOTED and not rotation.is_over:
         held = rotation.overlap is Overlap.BLOCKED
         word = "new one in use, retiring the old one is held" if held else "new one in use, old one being retired"
+    elif _was_rejected(rotation):
+        word = "rejected"
+    elif by := _taken_over_by(rotation):
+        word = f"taken over by {by}"
+    elif rotation.state is State.REQUESTED and rotation.glass is not None:
+        word = "contained by one person, waiting for a second one"
     done = sum(run.stage in (Stage.DONE, Stage.SKIPPED) for run in rotation.steps)
     return f"{word}, {done} of {count(len(rotation.steps), 'step')} done"
 
@@ -278,9 +353,9 @@ def _overlap(rotation: Rotation) -> list[Block]:
     return [section(*lines)]
 
 
-def _steps(rotation: Rotation, names: Names) -> list[Block]:
+def _steps(rotation: Rotation, scene: Scene) -> list[Block]:
     promotion = rotation.plan.promotion
-    lines = [step_line(rotation, i, names) for i in range(len(rotation.steps))]
+    lines = [step_line(rotation, i, scene.names, scene.targets.get(i)) for i in range(len(rotation.steps))]
     made = [header("Steps"), *sections(lines[:promotion], 8)]
     if promotion < len(lines):
         made += [header("Retiring the old one"), *sections(lines[promotion:], 8)]

@@ -32,6 +32,7 @@ _WORDS = {
     Stage.SKIPPED: "skipped",
     Stage.UNDONE: "undone",
 }
+_UNDER_WAY = frozenset({Stage.QUEUED, Stage.RUNNING, Stage.WAITING, Stage.HELD})
 
 
 def box_line(box: Box, names: Names) -> str:
@@ -42,13 +43,15 @@ def box_line(box: Box, names: Names) -> str:
     return told + (f": {escape(box.evidence, 200)}" if box.evidence else "")
 
 
-def step_line(rotation: Rotation, i: int, names: Names) -> str:
-    """One line for one step."""
+def step_line(rotation: Rotation, i: int, names: Names, targets: tuple[int, int] | None = None) -> str:
+    """One line for one step. `targets` are how many of how many are finished, where it fans out."""
     planned, run = rotation.plan.steps[i], rotation.steps[i]
     word = _WORDS[run.stage]
     if run.undoing:
         word = "undo failed" if run.stage is Stage.HELD else "undoing"
     told = f"{i + 1}. *{word}* {escape(planned.title, 150)}"
+    if targets is not None and run.stage in _UNDER_WAY:
+        told += f" · *{targets[0]} of {targets[1]} {'undone' if run.undoing else 'done'}*"
     for part in (_time(run), _formula(rotation, planned, run), _by(run, names), _evidence(run)):
         if part:
             told += f" · {part}"
