@@ -25,6 +25,7 @@ from bot.engine.board import Board
 from bot.engine.checklist import Boxes
 from bot.engine.directory import DeclaredPeople
 from bot.engine.electorate import Electorate
+from bot.engine.errands import Errands
 from bot.engine.executor import Executor
 from bot.engine.intake import Intake
 from bot.engine.legs import Legs, TargetRows
@@ -65,6 +66,7 @@ class Engine:
     intake: Intake
     worker: Worker
     timers: Timers
+    errands: Errands
     people: Directory
     name: str
     """This process's name, fresh at every start."""
@@ -74,12 +76,14 @@ class Engine:
         self.timers.enlist()
         self.database.delivery.start(self.worker.run, workers)
         self.timers.recover()
-        self.database.after_commit.append(self.timers.wake)
+        self.database.after_commit += [self.timers.wake, self.errands.wake]
         self.timers.start()
+        self.errands.start()
 
     def stop(self) -> None:
         """Take nothing new, let running legs finish for a while, hand the rest over."""
         self.timers.stop()
+        self.errands.stop()
         self.database.delivery.stop(DRAIN_SECONDS)
         with self.database.begin() as tx:
             tx.leave(self.name)
@@ -142,7 +146,8 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         board=board,
         intake=Intake(database, catalog.commands, board, people),
         worker=worker,
-        timers=Timers(database, name, under_way=worker.under_way, called=board.called),
+        timers=Timers(database, name, under_way=worker.under_way, called=board.called, nudge=settings.incidents.nudge),
+        errands=Errands(database, catalog, door, settings.incidents),
         people=people,
         name=name,
     )

@@ -13,7 +13,8 @@ from bot.core import duration
 from bot.core.errors import Permanent
 
 Scope = Mapping[str, Any]
-"""`{"inputs": {}, "facts": {}, "steps": {id: outputs}, "credential": {}, "rotation": {"id": ""}, "each": value}`"""
+"""`{"inputs": {}, "facts": {}, "steps": {id: outputs}, "credential": {}, "rotation": {"id": ""}, "each": value}`;
+for an errand `{"incident": {}}`."""
 
 SHAPES: Mapping[str, tuple[int, str]] = {
     "inputs": (2, "inputs.<name>"),
@@ -21,11 +22,28 @@ SHAPES: Mapping[str, tuple[int, str]] = {
     "steps": (3, "steps.<id>.<output>"),
     "credential": (2, "credential.name"),
     "rotation": (2, "rotation.id"),
+    "incident": (2, "incident.id"),
     "each": (1, "each"),
 }
 """Every scope, with the number of parts of a look-up in it and an example."""
 
-_FIELDS = {"credential": ("name", "environment", "owner", "class"), "rotation": ("id",)}
+OF_INCIDENT = (
+    "id",
+    "credential",
+    "environment",
+    "reason",
+    "order",
+    "summary",
+    "severity",
+    "opened_by",
+    "opened_at",
+)
+"""What the errands of an incident can look up; no step of a runbook can."""
+_FIELDS = {
+    "credential": ("name", "environment", "owner", "class"),
+    "rotation": ("id",),
+    "incident": OF_INCIDENT,
+}
 
 LONGEST_TEXT = 16_384
 LONGEST_EXPRESSION = 400

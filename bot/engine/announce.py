@@ -1,23 +1,26 @@
-"""Says in the card's thread what people must not miss: a step that needs them, and the end."""
+"""Says what people must not miss: a step that needs them, a request that waits, and the end."""
 
 from __future__ import annotations
 
 from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import Section
 from bot.core.safety import what_is_left
-from bot.engine.incidents import open_incident
+from bot.engine.approvers import tell_approvers
+from bot.engine.incidents import follow_emergency, of_incident
 from bot.store.writing import Transaction
 
 
 def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
-    """Add a notice for a change that asks for somebody, in the transaction that made the change."""
-    open_incident(tx, before, after)
+    """Add notices, copies of the card, the incident and its errands, in the transaction that made the change."""
     told = _told(before, after)
-    if told is None:
-        return
-    what, text = told
-    payload = {"rotation": after.number, "broadcast": True}
-    tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload)
+    if told is not None:
+        what, text = told
+        payload = {"rotation": after.number, "broadcast": True, **of_incident(before, after)}
+        urgent = after.plan.emergency
+        tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload, urgent=urgent)
+    tell_approvers(tx, before, after)
+    if after.plan.emergency:
+        follow_emergency(tx, before, after)
 
 
 def remind_overlap(tx: Transaction, rotation: Rotation) -> None:
@@ -51,16 +54,24 @@ def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:
             return "asked-again", f"{name} needs approval again: {after.outcome or 'its plan changed'}"
         if after.state is State.ABANDONED:
             return "abandoned", f"{name} was abandoned: {after.outcome}"
+        if after.state is State.PROMOTED and after.plan.emergency and after.is_over:
+            return "revoked", f"{name} is done: the suspected credential is revoked and replaced.{_unproved(after)}"
     if before is not None and before.overlap is not after.overlap and after.overlap is Overlap.RETIRED:
-        skipped = [
-            planned.title
-            for planned, each in zip(after.plan.steps, after.steps, strict=True)
-            if planned.section is Section.RETIRE and each.stage is Stage.SKIPPED
-        ]
-        if skipped:
-            return "retired", f"{name} is done: the old credential is retired, without proof of: {'; '.join(skipped)}."
-        return "retired", f"{name} is done: the old credential is retired and refused everywhere."
+        told = _unproved(after, Section.RETIRE)
+        return "retired", f"{name} is done: the old credential is retired{told or ' and refused everywhere.'}"
     return None
+
+
+def _unproved(rotation: Rotation, section: Section | None = None) -> str:
+    """Which steps were skipped, so that nothing is claimed without its proof."""
+    skipped = [
+        planned.title
+        for planned, each in zip(rotation.plan.steps, rotation.steps, strict=True)
+        if each.stage is Stage.SKIPPED and section in (None, planned.section)
+    ]
+    if not skipped:
+        return ""
+    return f"{',' if section else ' That is'} without proof of: {'; '.join(skipped)}."
 
 
 def _sentence(text: str) -> str:

@@ -12,6 +12,7 @@ from bot.core.decide import Stale, decide
 from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.rotation import Called, Due, Expired, Happening, Lost, Rotation
 from bot.engine.announce import announce, remind_overlap
+from bot.engine.incidents import nudge
 from bot.engine.under_way import UnderWay
 from bot.store.database import Database
 
@@ -35,6 +36,7 @@ class Timers:
         heartbeat_seconds: float = 5.0,
         under_way: UnderWay | None = None,
         called: Callable[[Rotation], Called] = lambda rotation: Called(rotation.eligible, rotation.escalated + 1),
+        nudge: timedelta | None = None,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -42,6 +44,8 @@ class Timers:
         """What this process really works on; None where no worker runs beside the timers."""
         self._called = called
         """Who may approve once nobody did in time; asks for live membership."""
+        self._nudge_after = nudge
+        """After how long a silence an incident is asked for an update; None for never."""
         self._heartbeat = heartbeat_seconds
         self._calling: set[int] = set()
         self._lock = threading.Lock()
@@ -90,14 +94,23 @@ class Timers:
             due = reader.due_steps(now, BATCH)
             expired = reader.expired(now, BATCH)
             overdue = reader.overlaps_due(now, BATCH)
+            quiet = [] if self._nudge_after is None else reader.quiet_incidents(now - self._nudge_after, BATCH)
             uncalled = [rotation for number in reader.calls_due(now, BATCH) if (rotation := reader.rotation(number))]
         moved = sum(self._apply(number, Due(step, attempt)) for number, step, attempt in due)
         moved += sum(self._apply(number, Expired()) for number in expired)
         for number in overdue:
             self._alone(number, self._remind)
+        for number in quiet:
+            self._alone(number, self._nudge)
         for rotation in uncalled:
             self._call(rotation)
         return moved
+
+    def _nudge(self, number: int) -> None:
+        """An incident looks quiet: ask for an update, unless something was said after all."""
+        assert self._nudge_after is not None
+        with self._database.begin() as tx:
+            nudge(tx, number, self._nudge_after)
 
     def _call(self, rotation: Rotation) -> None:
         """Remind or escalate, beside this thread: who may approve is asked of Slack, which may take its time."""
@@ -204,7 +217,7 @@ class Timers:
     def _until_due(self) -> float:
         """Real seconds until something is due, at most a tick; zero or less when it is due."""
         with self._database.read() as reader:
-            next_due, now = reader.next_due_at(), reader.now
+            next_due, now = reader.next_due_at(self._nudge_after), reader.now
         if next_due is None:
             return SLOWEST_TICK
         return min(SLOWEST_TICK, self._database.clock.real(next_due - now))

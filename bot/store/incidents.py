@@ -22,9 +22,6 @@ _quiet = (
     .order_by(INCIDENT.c.quiet_since)
     .limit(bindparam("limit"))
 )
-_first_quiet = (
-    select(INCIDENT.c.quiet_since).where(INCIDENT.c.quiet_since.is_not(None)).order_by(INCIDENT.c.quiet_since).limit(1)
-)
 _said = select(func.max(NOTICE.c.due_at)).where(NOTICE.c.incident == bindparam("number"))
 _update = (
     update(INCIDENT)
@@ -57,11 +54,6 @@ class IncidentReader(Session):
     def quiet_incidents(self, since: datetime, limit: int = 50) -> list[int]:
         """Open incidents in which, as far as it was looked at, nothing was said since then."""
         return list(self.connection.execute(_quiet, {"since": since, "limit": limit}).scalars())
-
-    def quiet_since(self) -> datetime | None:
-        """Since when the quietest open incident is quiet; None without open incidents."""
-        found: datetime | None = self.connection.execute(_first_quiet).scalar_one_or_none()
-        return found
 
     def last_said(self, number: int) -> datetime | None:
         """When something was said in the incident last."""
@@ -98,9 +90,15 @@ class IncidentWriter(IncidentReader, Writing):
 
     def heard(self, number: int, at: datetime) -> None:
         """Something was said in the incident since it was looked at; its version stays."""
-        of = INCIDENT.c.rotation == number
-        statement = update(INCIDENT).where(of, INCIDENT.c.quiet_since < at)
-        self.connection.execute(statement.values(said_at=at, quiet_since=at))
+        self._look_after(number, at, {"said_at": at})
+
+    def look_later(self, number: int, at: datetime) -> None:
+        """Take the incident for quiet from then on, without anything having been said."""
+        self._look_after(number, at, {})
+
+    def _look_after(self, number: int, at: datetime, also: Mapping[str, Any]) -> None:
+        statement = update(INCIDENT).where(INCIDENT.c.rotation == number, INCIDENT.c.quiet_since < at)
+        self.connection.execute(statement.values(quiet_since=at, **also))
 
     # --- errands ------------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, text
@@ -19,6 +19,7 @@ from bot.store.rows import read_plan, read_rotation
 from bot.store.tables import (
     AUDIT,
     DRAWING,
+    INCIDENT,
     INTENT,
     NOTICE,
     OVERLAP,
@@ -111,6 +112,7 @@ _next_due = select(
     _first(ROTATION.c.lapses_at, ROTATION.c.lapses_at.is_not(None)).label("lapse"),
     _first(ROTATION.c.calls_at, ROTATION.c.calls_at.is_not(None)).label("call"),
     _first(OVERLAP.c.remind_at, OVERLAP.c.remind_at.is_not(None)).label("overlap"),
+    _first(INCIDENT.c.quiet_since, INCIDENT.c.quiet_since.is_not(None)).label("quiet"),
 )
 _next_message = select(
     _first(DRAWING.c.due_at, DRAWING.c.wanted > DRAWING.c.drawn).label("drawing"),
@@ -227,9 +229,14 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         """Rotations whose overlap wants a reminder; first at its deadline, then as `remind_overlap` says."""
         return list(self.connection.execute(_overlaps_due, {"now": now, "limit": limit}).scalars())
 
-    def next_due_at(self) -> datetime | None:
-        """When the timer has something to do next: a step, a lapse or an overlap's deadline."""
-        return min((at for at in self.connection.execute(_next_due).one() if at is not None), default=None)
+    def next_due_at(self, nudge: timedelta | None = None) -> datetime | None:
+        """When the timer has something to do next: a step, a lapse, a call, an overlap's deadline.
+
+        And an incident in which nothing was said for as long as `nudge`.
+        """
+        *times, quiet = self.connection.execute(_next_due).one()
+        times.append(quiet + nudge if quiet is not None and nudge is not None else None)
+        return min((at for at in times if at is not None), default=None)
 
     def next_message_at(self) -> datetime | None:
         """When a drawing or a notice is due next."""
