@@ -58,6 +58,11 @@ def read_action(action_id: str) -> tuple[str, str]:
     return match[1], match[2] or ""
 
 
+def typed_for(word: str, about: str, rotation: str, account: str) -> tuple[tuple[str, ...], dict[str, str]]:
+    """The arguments and flags of the words that a button stands for."""
+    return ((rotation, about) if about else (rotation,)), {}
+
+
 def rows(rotation: Rotation) -> list[Block]:
     """The rows of buttons that fit the rotation's state; none when it is over."""
     if rotation.is_over:

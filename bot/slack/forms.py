@@ -29,6 +29,8 @@ from bot.slack.steps import BOXES, box_line
 from bot.slack.text import code, count, cut, date, escape, sentence, span
 
 PICK, START, REASON = "rotate-pick", "rotate-start", "rotate-reason"
+CHOOSE_ORDER = "rotate-order"
+"""Action id of the one choice that is acted upon before the form is submitted."""
 CREDENTIAL_FIELD, REASON_FIELD, BOXES_FIELD, CHOICE_FIELD = "credential", "reason", "boxes", "value"
 MOST_REASON = 500
 MOST_NOTE = 3000
@@ -39,7 +41,8 @@ _CHANNEL = re.compile(r"[CDG][A-Z0-9]{2,20}|-")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 
 
-def _modal(title: str, blocks: Sequence[Block], *, submit: str = "", callback: str = "", note: str = "") -> View:
+def modal(title: str, blocks: Sequence[Block], *, submit: str = "", callback: str = "", note: str = "") -> View:
+    """A modal; without `submit` it has nothing to press but Close."""
     view: View = {
         "type": "modal",
         "title": plain_text(title, 24),
@@ -70,16 +73,22 @@ def pick(channel: str) -> View:
         "element": element,
         "hint": plain_text("The plan is shown first; nothing starts before you agree to it.", 2000),
     }
-    return _modal(
+    return modal(
         "Rotate a credential",
-        [field, _reason_input(""), context("Other words: `/rotate help`, `/rotate status`, `/rotate list`.")],
+        [field, reason_input(""), context("Other words: `/rotate help`, `/rotate status`, `/rotate list`.")],
         submit="Show the plan",
         callback=PICK,
         note=channel if _CHANNEL.fullmatch(channel) else "-",
     )
 
 
-def _reason_input(initial: str, label: str = "Why is it rotated?", *, optional: bool = False) -> Block:
+def is_channel(text: str) -> bool:
+    """Whether it is a channel's id, or the dash that stands for none."""
+    return _CHANNEL.fullmatch(text) is not None
+
+
+def reason_input(initial: str, label: str = "Why is it rotated?", *, optional: bool = False) -> Block:
+    """The field for the reason."""
     hint = "It stands on the card and in the audit. Never type a secret."
     return text_input(
         REASON_FIELD, label, most=MOST_REASON, hint=hint, initial=initial, optional=optional, multiline=True
@@ -89,7 +98,7 @@ def _reason_input(initial: str, label: str = "Why is it rotated?", *, optional: 
 def skeleton(what: str, external_id: str = "") -> View:
     """What is shown while the plan is being made."""
     line = f"Reading facts and checking permissions for {code(what, 150)}. Nothing is started."
-    view = _modal("Planning", [section(line)])
+    view = modal("Planning", [section(line)])
     if external_id:
         view["external_id"] = external_id
     return view
@@ -97,7 +106,7 @@ def skeleton(what: str, external_id: str = "") -> View:
 
 def problem(text: str) -> View:
     """Why there is no plan, and the way out."""
-    return _modal("No plan", [section(escape(sentence(text), 2500)), context("Nothing was started.")])
+    return modal("No plan", [section(escape(sentence(text), 2500)), context("Nothing was started.")])
 
 
 # --- the plan before a start ------------------------------------------------------------------------------------------
@@ -153,11 +162,11 @@ def start(draft: Draft, channel: str, names: Names) -> View:
         options = [(box.name, BOXES.get(box.name, box.name), box.evidence) for box in open_boxes]
         page.add(checkboxes(BOXES_FIELD, "Tick what you vouch for with your name", options), rank=0)
         page.add(context("What you leave open can be ticked on the card; nothing starts before all are."), rank=1)
-    page.add(divider(), _reason_input(plan.reason), rank=0)
+    page.add(divider(), reason_input(plan.reason), rank=0)
     page.add(context(f"Plan `{plan.digest}`. The digest on the card also covers the reason that you type."), rank=0)
     note = StartNote(plan.credential, plan.environment, plan.digest, channel, plan.reason)
     title = cut(f"Rotate {plan.credential}", 24)
-    return _modal(title, page.fit(), submit="Ask for approval", callback=START, note=f"{note}")
+    return modal(title, page.fit(), submit="Ask for approval", callback=START, note=f"{note}")
 
 
 def _opening(draft: Draft) -> list[str]:
@@ -232,8 +241,8 @@ def reason(word: str, bound: Bound, channel: str) -> View:
     """Asks for the reason that a word needs."""
     title, question, submit = _ASKED.get(word, (word.capitalize(), "Why?", "Go on"))
     note = ReasonNote(word, bound, channel if _CHANNEL.fullmatch(channel) else "-")
-    blocks = [section(f"This is about {code(bound.rotation)}."), _reason_input("", question)]
-    return _modal(title, blocks, submit=submit, callback=REASON, note=str(note))
+    blocks = [section(f"This is about {code(bound.rotation)}."), reason_input("", question)]
+    return modal(title, blocks, submit=submit, callback=REASON, note=str(note))
 
 
 # --- reading what was entered -----------------------------------------------------------------------------------------
@@ -248,7 +257,8 @@ def entered(view: Mapping[str, Any]) -> Mapping[str, str | tuple[str, ...]]:
     values = state.get("values") if isinstance(state, Mapping) else None
     found: dict[str, str | tuple[str, ...]] = {}
     for block, elements in values.items() if isinstance(values, Mapping) else ():
-        element = elements.get(CHOICE_FIELD) if isinstance(elements, Mapping) else None
+        both = elements if isinstance(elements, Mapping) else {}
+        element = both.get(CHOICE_FIELD, both.get(CHOOSE_ORDER))
         if not isinstance(element, Mapping):
             continue
         text, choice, ticked = element.get("value"), element.get("selected_option"), element.get("selected_options")

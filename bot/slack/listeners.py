@@ -18,7 +18,7 @@ from bot.engine.intake import AGAIN, FOREIGN, Heard, Intake, Receipt
 from bot.slack import forms
 from bot.slack.answers import answer, refusal
 from bot.slack.api import SlackApi, SlackRefused
-from bot.slack.buttons import Bound, read_action
+from bot.slack.buttons import Bound, read_action, typed_for
 from bot.slack.cards import Message
 from bot.slack.deliveries import (
     Body,
@@ -34,12 +34,13 @@ from bot.slack.deliveries import (
     stamp,
     team_of,
     user_of,
-    view_key,
     within,
 )
 from bot.slack.flood import Flood
 from bot.slack.identity import Identity
 from bot.slack.lane import Lane
+from bot.slack.signing import needs_signature, sign
+from bot.slack.submissions import Submissions
 from bot.slack.text import count, escape
 from bot.store.database import Database
 
@@ -48,6 +49,8 @@ NOT_STORED = (
     "keyturn could not store what you asked for, so nothing was done. Try again in a minute; if it goes on, its host "
     "has the log."
 )
+BUTTONED = frozenset({"card", "status", "review"})
+"""Forms of our messages that carry buttons."""
 _OURS = re.compile(r"rotate:.*")
 Read = TypeVar("Read")
 _MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^<>]*)?>")
@@ -100,13 +103,8 @@ class Listeners:
         app.use(_Guard(self._guard))
         app.command("/rotate")(self._command)
         app.action(_OURS)(self._click)
+        Submissions(self._hear, self._tell, self._checked).attach(app)
         app.action(re.compile(".*"))(self._foreign_click)
-        for callback, handler in (
-            (forms.PICK, self._picked),
-            (forms.START, self._started),
-            (forms.REASON, self._reasoned),
-        ):
-            app.view(callback)(handler)
         app.options(forms.CHOICE_FIELD)(self._options)
         app.event("app_home_opened")(self._home)
         app.event("app_mention")(self._mentioned)
@@ -178,12 +176,13 @@ class Listeners:
         try:
             word, about, command, bound = self._checked(account, channel, lambda: self._button(action))
             self._checked(account, channel, lambda: self._own_card(body, bound, channel), bound.rotation)
-            if getattr(command, "reason", False):
+            modal = self._asked_first(word, command, about, bound, channel)
+            if modal is not None:
                 ack()
-                self._open(account, str(body.get("trigger_id", "")), forms.reason(word, bound, channel))
+                self._open(account, str(body.get("trigger_id", "")), modal)
                 return
-            args = (bound.rotation, about) if about else (bound.rotation,)
-            heard = Heard(key, account, word=word, args=args, channel=channel, bound=bound.as_mapping())
+            args, flags = typed_for(word, about, bound.rotation, account)
+            heard = Heard(key, account, word=word, args=args, flags=flags, channel=channel, bound=bound.as_mapping())
             receipt = self._hear(heard)
         except Refused as error:
             ack()
@@ -202,6 +201,18 @@ class Listeners:
             raise Refused("This button is of another version of keyturn; use the words: /rotate help.", "gone")
         return word, about, command, bound
 
+    def _asked_first(self, word: str, command: Any, about: str, bound: Bound, channel: str) -> forms.View | None:
+        """The modal that a click opens before anything is stored: for a signature, a reason, or a text."""
+        vote, reason = getattr(command, "sign", ""), bool(getattr(command, "reason", False))
+        if vote:
+            with self._database.read() as reader:
+                rotation = reader.rotation(rotation_number(bound.rotation) or 0)
+            if rotation is not None and needs_signature(rotation, vote):
+                return sign(rotation, word, vote, bound, channel, reason=reason)
+        if reason:
+            return forms.reason(word, bound, channel)
+        return None
+
     def _own_card(self, body: Body, bound: Bound, channel: str) -> None:
         """A button counts on a message that we drew for that rotation, and nowhere else: others may look alike."""
         ts, number = stamp(within(body, "container", "message_ts")), rotation_number(bound.rotation) or 0
@@ -210,7 +221,7 @@ class Listeners:
             if drawing is not None and drawing.rotation == number:
                 return
             # Posted a moment ago, or Slack's answer was lost: without its name, nothing tells it from a look-alike.
-            cards = [one for one in reader.drawings(number) if one.form == "card" and one.place == channel]
+            cards = [one for one in reader.drawings(number) if one.form in BUTTONED and one.place == channel]
         if drawing is None and not all(one.ts for one in cards):
             raise Refused(
                 f"The card of {bound.rotation} is being posted right now; click it once more in a moment.",
@@ -225,83 +236,7 @@ class Listeners:
     def _foreign_click(self, ack: Ack, body: dict[str, Any]) -> None:
         ack()
 
-    # --- forms --------------------------------------------------------------------------------------------------------
-
-    def _picked(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
-        """A credential was chosen: plan it, and show the plan in the same modal."""
-        account, key = account_of(body), view_key(body)
-        entered = forms.entered(view)
-        chosen, reason = entered.get(forms.CREDENTIAL_FIELD, ""), entered.get(forms.REASON_FIELD, "")
-        if not isinstance(chosen, str) or not chosen:
-            ack(response_action="errors", errors={forms.CREDENTIAL_FIELD: "Choose a credential from the list."})
-            return
-        form = form_id(key)
-        note = str(view.get("private_metadata") or "")
-        heard = Heard(
-            key,
-            account,
-            word="start",
-            args=(clean(chosen),),
-            flags={"reason": clean(reason)} if reason else {},
-            channel=ident(note),
-            form=form,
-        )
-        try:
-            self._hear(heard)
-        except Refused as error:
-            ack(response_action="errors", errors={forms.REASON_FIELD: _short(error)})
-            return
-        ack(response_action="update", view=forms.skeleton(clean(chosen), form))
-
-    def _started(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
-        """The plan was seen and the form submitted: ask for the rotation."""
-        account, key = account_of(body), view_key(body)
-        entered = forms.entered(view)
-        ticked = entered.get(forms.BOXES_FIELD, ())
-        reason = clean(entered.get(forms.REASON_FIELD, ""))
-        try:
-            hidden = str(view.get("private_metadata") or "")
-            note = self._checked(account, "", lambda: forms.StartNote.read(hidden))
-            heard = Heard(
-                key,
-                account,
-                word="start",
-                args=(note.target,),
-                flags={"reason": reason} if reason else {},
-                channel=note.channel,
-                bound={"digest": note.digest, "reason": note.reason},
-                confirmed=True,
-                ticked=tuple(clean(box) for box in ticked) if isinstance(ticked, tuple) else (),
-            )
-            self._hear(heard)
-        except Refused as error:
-            ack(response_action="errors", errors={forms.REASON_FIELD: _short(error)})
-            return
-        ack(response_action="clear")
-
-    def _reasoned(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
-        """A word that needs a reason got it."""
-        account, key = account_of(body), view_key(body)
-        reason = clean(forms.entered(view).get(forms.REASON_FIELD, ""))
-        try:
-            hidden = str(view.get("private_metadata") or "")
-            note = self._checked(account, "", lambda: forms.ReasonNote.read(hidden))
-            if not reason.strip():
-                raise Refused("Write a reason; it stands on the card and in the audit.", code="reason-missing")
-            heard = Heard(
-                key,
-                account,
-                word=note.word,
-                args=(note.bound.rotation,),
-                flags={"reason": reason},
-                channel=note.channel,
-                bound=note.bound.as_mapping(),
-            )
-            self._hear(heard)
-        except Refused as error:
-            ack(response_action="errors", errors={forms.REASON_FIELD: _short(error)})
-            return
-        ack(response_action="clear")
+    # --- choosing a credential ---------------------------------------------------------------------------------------
 
     def _options(self, ack: Ack, body: dict[str, Any]) -> None:
         """Credentials that match what was typed; only those that the person may see."""
@@ -434,10 +369,6 @@ def _said(body: Mapping[str, Any], text: str) -> BoltResponse:
 
 def _ack_with(ack: Ack, message: Message) -> None:
     ack(response_type="ephemeral", text=message.text, blocks=message.blocks)
-
-
-def _short(error: Refused) -> str:
-    return str(error)[:300]
 
 
 def _subject(text: str) -> str:

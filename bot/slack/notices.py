@@ -19,6 +19,7 @@ from bot.slack.identity import Identity
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
 from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
+from bot.slack.revocation import revoke
 from bot.slack.text import MOST_TEXT, escape, sentence
 from bot.store.database import Database
 from bot.store.records import NoticeRow
@@ -75,7 +76,10 @@ class Teller:
     def _fill(self, row: NoticeRow, form: str, said: Answer) -> Outcome | None:
         """Put the plan or the refusal into the modal; None when the modal is not there (any more)."""
         if said.draft is not None:
-            view = forms.start(said.draft, row.channel, self._names)
+            if said.draft.plan.emergency:
+                view = revoke(said.draft, row.channel, form)
+            else:
+                view = forms.start(said.draft, row.channel, self._names)
         elif not said.good:
             view = forms.problem(said.text)
         else:

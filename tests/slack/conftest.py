@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -15,6 +15,7 @@ from bot.settings import Settings, read_environment, read_settings
 from bot.slack.manifest import FILES
 from bot.slack.room import Room
 from playground.workspace.records import Message, View
+from playground.workspace.seed import Seed
 from playground.workspace.workspace import Workspace
 
 ROOT = Path(__file__).parents[2]
@@ -34,6 +35,20 @@ retire:
   - {id: third, ask: "Is the old one gone?"}
 trouble:
   - {id: lost, when: Nobody knows where it is, advice: Look into the safe.}
+"""
+
+EMERGENCY = """\
+emergency:
+  order: replace-first
+  steps:
+    - {id: new-one, ask: "Is there a new one?"}
+    - {id: lock-out, ask: "Is the suspected one locked out?"}
+    - {id: refused, ask: "Is it refused everywhere?"}
+  otherwise: [lock-out, new-one, refused]
+  contained: lock-out
+  costs:
+    replace-first: {outage: None worth naming., exposure: Open until the second step.}
+    contain-first: {outage: Doors stay shut for minutes., exposure: Over at once.}
 """
 
 SETTINGS = """\
@@ -139,6 +154,17 @@ class House:
         self.workspace.submit(user, {"boxes": ["notified"]} if tick else {})
         return self.wait(lambda: self._known(_newest(self.workspace.messages("ops"), before)), "a card")
 
+    def revoke(self, user: str = "alice", order: str = "", reason: str = "seen in a public log") -> Message:
+        """Type the revocation, choose the order, submit the form; the card."""
+        before = len([one for one in self.workspace.messages("ops") if one.metadata])
+        self.workspace.type(user, "ops", f'/rotate revoke door-key --reason "{reason}"')
+        form = self.modal(user, "Revoke door-key")
+        if order and f"Steps, {order}" not in form.words:
+            self.workspace.click(user, form, "rotate-order", order)
+            self.wait(lambda: f"Steps, {order}" in self.modal(user, "Revoke door-key").words, "the other plan")
+        self.workspace.submit(user)
+        return self.wait(lambda: self._known(_newest(self.workspace.messages("ops"), before)), "a card")
+
     def _known(self, card: Message | None) -> Message | None:
         """The card once the bot knows its name: before that, no click on it counts."""
         if card is None:
@@ -174,15 +200,21 @@ def open_house(tmp_path: Path) -> Iterator[Opener]:
         declined: tuple[str, ...] = (),
         rate_factor: float = 0.0,
         start: bool = True,
+        revoke: str = "",
+        more: str = "",
+        seed: Seed | None = None,
+        signers: Mapping[str, str] | None = None,
     ) -> House:
+        """`revoke` is the policy of revocations as YAML, without which nobody may revoke; `more` are settings."""
         folder = tmp_path / f"house{len(opened)}"
         (folder / "runbooks").mkdir(parents=True)
-        (folder / "runbooks" / "by-hand.yaml").write_text(RUNBOOK)
+        (folder / "runbooks" / "by-hand.yaml").write_text(RUNBOOK + (EMERGENCY if revoke else ""))
         port = _free_port() if transport == "http" else 0
         workspace = Workspace.start(
             manifest=ROOT / FILES["http" if transport == "http" else "socket"],
             declined=declined,
             rate_factor=rate_factor,
+            seed=seed,
             request_url=f"http://127.0.0.1:{port}/slack/events" if transport == "http" else None,
         )
         spaces.append(workspace)
@@ -193,7 +225,13 @@ def open_house(tmp_path: Path) -> Iterator[Opener]:
             "KEYTURN_HTTP": f"127.0.0.1:{port}",
             "KEYTURN_TRANSPORT": transport,
         }
-        text = SETTINGS.format(channel=channel, edits=edits)
+        text = SETTINGS.format(channel=channel, edits=edits) + more
+        if revoke:
+            text = text.replace("see, start,", "see, start, revoke,")
+            text = text.replace("policies:\n", f"policies:\n  - {{words: [revoke], {revoke}}}\n")
+        if signers is not None:
+            (folder / "allowed_signers").write_text("".join(f"{name} {key}\n" for name, key in signers.items()))
+            text += "signers: allowed_signers\n"
         settings = read_settings(text, read_environment(environ), file="keyturn.yml", folder=folder)
         house = House(workspace, folder, settings, Bot(settings))
         opened.append(house)
