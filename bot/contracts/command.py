@@ -20,8 +20,10 @@ from datetime import datetime
 from typing import Any, Protocol
 
 from bot.core.events import Event
+from bot.core.incident import Incident
 from bot.core.plan import Plan
 from bot.core.policy import Need, Person
+from bot.core.review import Moment, Question
 from bot.core.rotation import Box, Rotation
 
 __all__ = [
@@ -31,6 +33,8 @@ __all__ = [
     "CredentialView",
     "Draft",
     "HistoryLine",
+    "IncidentView",
+    "Incidents",
     "Need",
     "Person",
     "Rotations",
@@ -160,11 +164,58 @@ class RunbookView:
     problems: int
 
 
+@dataclass(frozen=True, slots=True)
+class IncidentView:
+    """An incident with everything that is shown of it."""
+
+    incident: Incident
+    rotation: Rotation
+    questions: tuple[Question, ...]
+    timeline: tuple[Moment, ...]
+    summary: str
+    """What affected callers have to know; several lines of plain text."""
+    links: tuple[str, ...] = ()
+    """Addresses of its tickets."""
+
+
+class Incidents(Protocol):
+    """The use cases of incidents; they refuse as those of rotations do."""
+
+    def view(self, call: Call, text: str) -> IncidentView:
+        """How the incident of this emergency stands."""
+        ...
+
+    def hand_over(self, call: Call, text: str, role: str, who: str) -> Incident:
+        """Give a role (`commander`, `scribe`) to a person: a mention, `@bob`, or `me`."""
+        ...
+
+    def note(self, call: Call, text: str, said: str) -> Incident:
+        """Write something down for the timeline."""
+        ...
+
+    def answer(self, call: Call, text: str, question: str, said: str) -> Incident:
+        """Answer a question of the review."""
+        ...
+
+    def mend(self, call: Call, text: str, said: str) -> Incident:
+        """Say what was changed so that the reminder works."""
+        ...
+
+    def close(self, call: Call, text: str) -> Incident:
+        """Close it, once it is over, reviewed and mended."""
+        ...
+
+
 class Rotations(Protocol):
     """The use cases. Each checks `call.need` for the credential in question and records what it decides.
 
     All raise `Refused` with one sentence and the way out; nothing has changed then.
     """
+
+    @property
+    def incidents(self) -> Incidents:
+        """What belongs to the incidents of emergencies."""
+        ...
 
     def find(self, call: Call, text: str) -> Rotation:
         """The rotation that `R-7`, `7` or a credential's name (its newest rotation) stands for."""

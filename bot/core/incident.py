@@ -105,12 +105,16 @@ def opened(
     now: datetime,
     solo: str = "",
     late: str = "",
+    known: Mapping[str, Any] | None = None,
 ) -> Change:
-    """Open it; whoever asked for the revocation commands it until they hand it over."""
+    """Open it; whoever asked for the revocation commands it until they hand it over.
+
+    `known` is what the inventory says of the credential now, kept in the audit for the review.
+    """
     incident = Incident(
         number, credential, environment, private, now, by, commander=by, solo=solo, said_at=now, late=late
     )
-    return incident, _entry(incident, Event.INCIDENT_OPENED, by, solo=solo, late=late)
+    return incident, _entry(incident, Event.INCIDENT_OPENED, by, solo=solo, late=late, known=known or {})
 
 
 def broken_by(incident: Incident, solo: str) -> Incident:
@@ -165,14 +169,16 @@ def nudged(incident: Incident, now: datetime) -> Change:
     return after, _entry(after, Event.INCIDENT_NUDGED, BOT, commander=incident.commander)
 
 
-def closed(incident: Incident, by: str, now: datetime, *, unanswered: Collection[str], is_over: bool) -> Change:
-    """Close it. Refused while something is open, and by the one who acted alone.
+def closed(
+    incident: Incident, by: str, now: datetime, *, unanswered: Collection[str], is_over: bool, own: bool = False
+) -> Change:
+    """Close it. Refused while something is open, and to those who acted alone, or under another account (`own`).
 
     `unanswered` are the questions for which there is neither data nor an answer; `is_over` says whether the
     revocation has ended.
     """
     _open(incident)
-    if incident.solo and by in (incident.solo, incident.opened_by):
+    if own or (incident.solo and by in (incident.solo, incident.opened_by)):
         raise Refused(
             f"{incident.solo} contained {incident.credential} alone, so somebody who neither did that nor asked for it "
             f"has to close {incident.id}.",

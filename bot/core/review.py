@@ -32,7 +32,7 @@ QUESTIONS = (*ASKS, INTEGRITY)
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What the inventory and the audit know of the credential."""
+    """What the inventory knew of the credential when the incident was opened, and what earlier rotations show."""
 
     owner: str = ""
     source: str = ""
@@ -40,11 +40,9 @@ class Facts:
     cadence: str = ""
     """`90d`; empty when it has none."""
     next_due: datetime | None = None
-    """As it was before this rotation."""
     last_rotated_at: datetime | None = None
     remind_at: datetime | None = None
-    reminders: tuple[str, ...] = ()
-    """One sentence for each reminder of it that was sent, the oldest first."""
+    """For when its next reminder was set."""
     earlier: int = 0
     """Rotations of it before this one."""
     trouble: tuple[str, ...] = ()
@@ -77,7 +75,7 @@ def review(incident: Incident, facts: Facts) -> tuple[Question, ...]:
     found = {
         "alert": _alert(facts),
         "query": _query(facts),
-        "owner": "; ".join(facts.reminders),
+        "owner": "" if facts.next_due else "No: without a date there was nothing to remind of.",
         "missing": _missing(facts),
         "coordination": _coordination(facts),
     }
@@ -96,12 +94,10 @@ def unanswered(questions: Sequence[Question]) -> tuple[str, ...]:
 
 
 def _alert(facts: Facts) -> str:
-    if facts.reminders:
-        return f"Yes; {len(facts.reminders)} were sent."
     if facts.next_due is None:
         return "No: the inventory had no date for it, so nothing could remind anybody."
-    if facts.remind_at is not None:
-        return f"Yes, for {_day(facts.remind_at)}."
+    if facts.remind_at is not None and (facts.last_rotated_at is None or facts.remind_at > facts.last_rotated_at):
+        return f"Yes: the inventory's next reminder was set for {_day(facts.remind_at)}."
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets as random
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -39,10 +39,12 @@ from bot.core.windows import Calendar
 from bot.core.words import rotation_number
 from bot.engine.announce import announce
 from bot.engine.electorate import ON_THE_HOST, Electorate, ballot
+from bot.engine.incident_desk import IncidentDesk
 from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.planner import Planner, Subject, changes
 from bot.engine.signers import Signed
+from bot.engine.target import Named, target_of
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
 from bot.store.reading import Reader
@@ -79,6 +81,7 @@ class Board:
         self._troubleshooter = troubleshooter
         self._library = library
         self._commands = commands
+        self.incidents = IncidentDesk(database, policy, directory, self.find)
 
     # --- seeing -------------------------------------------------------------------------------------------------------
 
@@ -115,7 +118,7 @@ class Board:
         """Rotations that the person may see, newest first."""
         with self._database.read() as reader:
             rows = reader.rotations(under_way=only_open, limit=limit)
-            return [_summary(reader, row) for row in rows if self._sees(call, _Named.of(row))]
+            return [_summary(reader, row) for row in rows if self._sees(call, Named.of(row))]
 
     def history(self, call: Call, text: str, *, limit: int = 100) -> Sequence[HistoryLine]:
         """The audit of a rotation or a credential, oldest first."""
@@ -187,7 +190,7 @@ class Board:
             box if box.ticked or box.name not in call.ticked else replace(box, ticked=True, by=call.person.id)
             for box in draft.boxes
         )
-        target = _Named(subject.name, subject.environment, subject.kind, subject.owner)
+        target = Named(subject.name, subject.environment, subject.kind, subject.owner)
         eligible = self._electorate.frozen(target, call.person.id, word, self._database.now())
         with self._database.begin() as tx:
             self._may_open(tx, subject, word)
@@ -503,27 +506,6 @@ class Board:
         detail = {"because": because, "code": code, "word": call.word}
         with self._database.begin() as tx:
             tx.audit(Entry(Event.VOTE_REFUSED, call.person.id, rotation.id, rotation.plan.credential, detail))
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """A rotation's credential, as policy looks at it."""
-
-    name: str
-    environment: str
-    kind: str
-    owner: str
-
-    @classmethod
-    def of(cls, row: RotationSummary) -> _Named:
-        """From a line of a list."""
-        return cls(row.credential, row.environment, row.kind, row.owner)
-
-
-def target_of(rotation: Rotation) -> Target:
-    """A rotation's credential, as policy looks at it."""
-    plan = rotation.plan
-    return _Named(plan.credential, plan.environment, plan.kind, plan.owner)
 
 
 def subject_of(row: CredentialRow) -> Subject:

@@ -77,12 +77,12 @@ def nudge(tx: Transaction, number: int, after: timedelta) -> None:
 
 def _open(tx: Transaction, rotation: Rotation) -> None:
     """In the transaction in which the revocation is approved, or contained by one person."""
-    plan = rotation.plan
+    plan, (late, facts) = rotation.plan, _known(tx, rotation)
     solo = rotation.glass.by if rotation.glass else ""
-    known = tx.incident(rotation.number)
-    if known is not None:  # approved again after its plan had changed
-        if solo and known.is_open:
-            tx.save_incident(known, core.broken_by(known, solo))
+    found = tx.incident(rotation.number)
+    if found is not None:  # approved again after its plan had changed
+        if solo and found.is_open:
+            tx.save_incident(found, core.broken_by(found, solo))
         return
     incident, entry = core.opened(
         rotation.number,
@@ -92,7 +92,8 @@ def _open(tx: Transaction, rotation: Rotation) -> None:
         by=plan.requester,
         now=tx.now,
         solo=solo,
-        late=_late(tx, rotation),
+        late=late,
+        known=facts,
     )
     tx.save_incident(None, incident, entry)
     tx.add_drawing(rotation.number, "room", "", 1, urgent=True)
@@ -141,10 +142,19 @@ def _tell_approval(tx: Transaction, before: Rotation, after: Rotation) -> None:
         say(tx, after, f"approved-{after.version}", f"{by} approved what {before.glass.by} began alone; it goes on.")
 
 
-def _late(tx: Transaction, rotation: Rotation) -> str:
-    """What had failed before the emergency: the credential was past the date by which it was to be rotated."""
+def _known(tx: Transaction, rotation: Rotation) -> tuple[str, dict[str, Any]]:
+    """What had failed before the emergency, and what the inventory knows; a promotion writes over its dates."""
     plan = rotation.plan
-    for row in tx.credential(plan.credential, plan.environment):
-        if row.next_due is not None and row.next_due <= tx.now:
-            return f"{plan.credential} was due on {row.next_due:%Y-%m-%d} and had not been rotated."
-    return ""
+    rows = tx.credential(plan.credential, plan.environment)
+    if not rows:
+        return "", {}
+    row, late = rows[0], ""
+    if row.next_due is not None and row.next_due <= tx.now:
+        late = f"{plan.credential} was due on {row.next_due:%Y-%m-%d} and had not been rotated."
+    dates = {"next_due": row.next_due, "last_rotated_at": row.last_rotated_at, "remind_at": row.remind_at}
+    return late, {
+        "owner": row.owner,
+        "source": row.source,
+        "cadence": duration.show(row.cadence) if row.cadence else "",
+        **{name: at.isoformat() if at else None for name, at in dates.items()},
+    }

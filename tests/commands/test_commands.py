@@ -22,6 +22,7 @@ WORDS = [
     "fix",
     "help",
     "history",
+    "incident",
     "list",
     "plan",
     "reject",

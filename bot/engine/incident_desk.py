@@ -1,0 +1,250 @@
+"""The use cases of an incident: who leads it, what is noted, its review and its end. `Board` takes them in."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from typing import Any
+
+from bot.contracts.command import Call, IncidentView, Need
+from bot.contracts.people import Directory
+from bot.core import incident as core
+from bot.core.decide import Stale
+from bot.core.errors import Refused
+from bot.core.events import Event
+from bot.core.incident import Incident
+from bot.core.policy import Person, PersonKind, Policy
+from bot.core.review import QUESTIONS, Facts, Row, review, summary, timeline, unanswered
+from bot.core.rotation import Rotation, State
+from bot.engine.incidents import say
+from bot.engine.planner import resolved
+from bot.engine.scope import scope_of
+from bot.engine.target import target_of
+from bot.store.database import Database
+from bot.store.reading import Reader
+from bot.store.writing import Transaction
+
+MOST_ROWS = 1000
+MOST_EARLIER = 20
+ATTEMPTS = 8
+_MENTION = re.compile(r"<@(?P<user>[UW][A-Z0-9]{2,20})(?:\|[^<>]*)?>")
+_TROUBLE = {
+    State.ABANDONED: "was given up",
+    State.ROLLED_BACK: "was rolled back",
+    State.HELD: "is held",
+    State.CANCELLED: "was withdrawn or rejected",
+}
+
+
+class IncidentDesk:
+    """Implements `Incidents`. `find` is the board's: it finds the rotation and checks the word's own right."""
+
+    def __init__(
+        self, database: Database, policy: Policy, directory: Directory, find: Callable[[Call, str], Rotation]
+    ) -> None:
+        self._database = database
+        self._policy = policy
+        self._directory = directory
+        self._find = find
+
+    def view(self, call: Call, text: str) -> IncidentView:
+        """How it stands: roles, timeline, review."""
+        rotation = self._find(call, text)
+        with self._database.read() as reader:
+            return view_of(reader, _opened(reader, rotation), rotation)
+
+    def hand_over(self, call: Call, text: str, role: str, who: str) -> Incident:
+        """Give a role to a person, who is looked up now. By whoever has it, and by whoever may revoke."""
+        rotation = self._find(call, text)
+        with self._database.read() as reader:
+            incident = _opened(reader, rotation)
+        self._may(call, rotation, incident, leading=True)
+        person = self._person(call, who)
+
+        def change(tx: Transaction, found: Incident) -> core.Change:
+            return core.with_role(found, role, person.id, call.person.id)
+
+        return self._change(call, rotation, change)
+
+    def note(self, call: Call, text: str, said: str) -> Incident:
+        """Write something down for the timeline."""
+        return self._by_one_of_them(call, text, lambda tx, found: core.noted(found, said, call.person.id, tx.now))
+
+    def answer(self, call: Call, text: str, question: str, said: str) -> Incident:
+        """Answer a question of the review."""
+        return self._by_one_of_them(
+            call, text, lambda tx, found: core.answered(found, question, said, call.person.id, tx.now, QUESTIONS)
+        )
+
+    def mend(self, call: Call, text: str, said: str) -> Incident:
+        """Say what was changed so that the reminder works."""
+        return self._by_one_of_them(call, text, lambda tx, found: core.mended(found, said, call.person.id, tx.now))
+
+    def close(self, call: Call, text: str) -> Incident:
+        """Close it, once it is over, reviewed and mended."""
+        rotation = self._find(call, text)
+        with self._database.read() as reader:
+            self._may(call, rotation, _opened(reader, rotation))
+
+        def change(tx: Transaction, found: Incident) -> core.Change:
+            fresh = tx.rotation(rotation.number) or rotation
+            left = unanswered(review(found, facts_of(tx, fresh)))
+            alone = [name for name in (found.solo, found.opened_by) if found.solo]
+            own = any(self._policy.same_person(call.person, name) for name in alone)
+            after, entry = core.closed(found, call.person.id, tx.now, own=own, unanswered=left, is_over=fresh.is_over)
+            say(tx, fresh, f"closed-{after.version}", f"{call.person.id} closed the incident of {fresh.id}.")
+            return after, entry
+
+        return self._change(call, rotation, change)
+
+    # --- shared -------------------------------------------------------------------------------------------------------
+
+    def _by_one_of_them(
+        self, call: Call, text: str, change: Callable[[Transaction, Incident], core.Change]
+    ) -> Incident:
+        rotation = self._find(call, text)
+        with self._database.read() as reader:
+            self._may(call, rotation, _opened(reader, rotation))
+        return self._change(call, rotation, change)
+
+    def _change(
+        self, call: Call, rotation: Rotation, change: Callable[[Transaction, Incident], core.Change]
+    ) -> Incident:
+        """Load, change, save; again when somebody else was first. Once for an intent, however often it runs."""
+        for _ in range(ATTEMPTS):
+            try:
+                with self._database.begin() as tx:
+                    tx.rotation(rotation.number)  # its row first, in the order of every decision
+                    found = _opened(tx, rotation)
+                    after, entry = change(tx, found)
+                    saved = tx.save_incident(found, after, entry)
+                    _tell_roles(tx, rotation, found, saved)
+                    if call.intent and not tx.mark_intent(call.intent, rotation.number):
+                        raise Refused(f"This was done already; see {rotation.id}.", code="late")
+                return saved
+            except Stale:
+                continue
+        raise Refused(f"{rotation.id} is changing too fast right now; try again in a moment.", code="busy")
+
+    def _may(self, call: Call, rotation: Rotation, incident: Incident, *, leading: bool = False) -> None:
+        """Those who take part may write, and whoever may revoke; roles are handed over by those who have one."""
+        me = call.person
+        if me.kind is PersonKind.MEMBER:
+            part = [incident.commander, incident.scribe]
+            if not leading:
+                part += [incident.opened_by, incident.solo, *(vote.person for vote in rotation.votes)]
+                part += rotation.eligible or ()
+            if any(name and self._policy.same_person(me, name) for name in part):
+                return
+        target = target_of(rotation)
+        groups = self._directory.groups(self._policy.needed_groups(target))
+        verdict = self._policy.may(me, Need.REVOKE, target, call.channel, groups)
+        if not verdict.allowed:
+            raise Refused(
+                f"Only those who take part in {incident.id} may do that, and whoever may revoke. {verdict.because}",
+                code=verdict.code,
+            )
+
+    def _person(self, call: Call, text: str) -> Person:
+        """The member whom `@bob`, a mention, an id or `me` stands for, looked up now."""
+        text = text.strip()
+        if text.casefold() in ("me", "@me"):
+            return call.person
+        for account in self._accounts(call, text):
+            person = self._directory.person(account)
+            if person.kind is PersonKind.MEMBER:
+                return person
+        raise Refused(
+            f"{text[:80]!r} is nobody who could be looked up as a full member here; mention a person.", "unknown-person"
+        )
+
+    def _accounts(self, call: Call, text: str) -> Iterator[str]:
+        """The accounts under which the person can be looked up, those of Slack first."""
+        match = _MENTION.fullmatch(text)
+        name = match["user"] if match else text.removeprefix("@")
+        declared = [
+            person
+            for person in self._policy.people
+            if person.id.casefold() == name.casefold() or any(each.endswith(name) for each in person.slack_ids if match)
+        ]
+        team = self._team(call)
+        users = [match["user"]] if match else []
+        users += [user for person in declared for user in sorted(person.slack_ids)]
+        for user in dict.fromkeys(each.removeprefix("slack:").rpartition("/")[2] for each in users):
+            yield f"slack:{team}/{user}" if team else f"slack:{user}"
+        for person in declared:
+            if person.os_user:
+                yield f"os:{person.os_user.removeprefix('os:')}"
+
+    def _team(self, call: Call) -> str:
+        """The workspace from which the caller speaks; empty on the command line."""
+        if not call.intent:
+            return ""
+        with self._database.read() as reader:
+            row = reader.intent(call.intent)
+        account = row.person if row is not None else ""
+        return account.removeprefix("slack:").partition("/")[0] if account.startswith("slack:") else ""
+
+
+def view_of(reader: Reader, incident: Incident, rotation: Rotation) -> IncidentView:
+    """Everything that is shown of an incident."""
+    rows = [
+        Row(row.at, row.event, row.actor, row.detail)
+        for row in reversed(reader.history(rotation=rotation.id, limit=MOST_ROWS))
+    ]
+    outputs = scope_of(rotation)["steps"]
+    old, new = (resolved(rotation.plan, name, outputs) for name in ("old", "new"))
+    return IncidentView(
+        incident=incident,
+        rotation=rotation,
+        questions=review(incident, facts_of(reader, rotation)),
+        timeline=timeline(rows, incident.notes),
+        summary=summary(incident, rotation, old, new),
+        links=tuple(str(row.outputs["url"]) for row in reader.errands(rotation.number) if row.outputs.get("url")),
+    )
+
+
+def facts_of(reader: Reader, rotation: Rotation) -> Facts:
+    """What the inventory knew when the incident was opened, and how earlier rotations went."""
+    opened = reader.history(rotation=rotation.id, event=Event.INCIDENT_OPENED, limit=1)
+    known: dict[str, Any] = dict(opened[0].detail.get("known", {})) if opened else {}
+    plan = rotation.plan
+    earlier = reader.rotations(
+        credential=plan.credential, environment=plan.environment, before=rotation.number, limit=MOST_EARLIER
+    )
+    trouble = [
+        f"R-{row.number} {_TROUBLE[row.state]} ({row.outcome or 'no reason is known'})".replace(".)", ")")
+        for row in reversed(earlier)
+        if row.state in _TROUBLE
+    ]
+    return Facts(
+        owner=known.get("owner", ""),
+        source=known.get("source", ""),
+        cadence=known.get("cadence", ""),
+        next_due=_moment(known.get("next_due")),
+        last_rotated_at=_moment(known.get("last_rotated_at")),
+        remind_at=_moment(known.get("remind_at")),
+        earlier=len(earlier),
+        trouble=tuple(trouble),
+    )
+
+
+def _opened(reader: Reader, rotation: Rotation) -> Incident:
+    found = reader.incident(rotation.number)
+    if found is None:
+        why = "nobody has approved it" if rotation.plan.emergency else "only a revocation has one"
+        raise Refused(f"{rotation.id} has no incident: {why}.", code="no-incident")
+    return found
+
+
+def _tell_roles(tx: Transaction, rotation: Rotation, before: Incident, after: Incident) -> None:
+    """Who leads from now on is said aloud."""
+    for role in core.ROLES:
+        person = getattr(after, role)
+        if person != getattr(before, role):
+            say(tx, rotation, f"role-{after.version}", f"{person} is the {role} from now on.")
+
+
+def _moment(text: str | None) -> datetime | None:
+    return datetime.fromisoformat(text) if text else None
