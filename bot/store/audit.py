@@ -12,8 +12,9 @@ from typing import Any, TextIO
 from sqlalchemy import Connection, select
 
 from bot.core.events import Entry
+from bot.store.columns import json_bytes, micros, moment, plain
 from bot.store.records import AuditRow, Head
-from bot.store.tables import AUDIT_HEAD, json_bytes, micros, moment, plain
+from bot.store.tables import AUDIT_HEAD
 
 FORMAT = 1
 GENESIS = Head(0, "0" * 64)

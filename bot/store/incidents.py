@@ -10,9 +10,10 @@ from sqlalchemy import bindparam, func, or_, select, text, update
 
 from bot.core.decide import Stale
 from bot.core.incident import Answered, Incident, Note
+from bot.store.columns import micros, moment
 from bot.store.records import ErrandRow
 from bot.store.session import Session, Writing, upsert
-from bot.store.tables import ERRAND, INCIDENT, NOTICE, micros, moment
+from bot.store.tables import ERRAND, INCIDENT, NOTICE
 
 _COLUMNS = tuple(column.name for column in INCIDENT.columns if column.name not in ("rotation", "said_at"))
 _incident = select(INCIDENT).where(INCIDENT.c.rotation == bindparam("number"))

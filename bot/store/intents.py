@@ -10,9 +10,10 @@ from sqlalchemy import bindparam, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from bot.core.decide import Stale
+from bot.store.columns import json_bytes, micros, plain
 from bot.store.records import IntentRow
 from bot.store.session import Writing
-from bot.store.tables import INTENT, WORKER, json_bytes, micros, plain
+from bot.store.tables import INTENT, WORKER
 
 _is_open = text("intent.state IN ('new', 'running')")
 _insert = postgresql.insert(INTENT).on_conflict_do_nothing(index_elements=[INTENT.c.key]).returning(INTENT.c.number)

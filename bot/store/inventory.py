@@ -11,9 +11,10 @@ from typing import Any
 
 from sqlalchemy import bindparam, func, select, update
 
+from bot.store.columns import json_bytes
 from bot.store.records import Applied, CredentialRow, Declared
 from bot.store.session import Session, Writing, upsert
-from bot.store.tables import CREDENTIAL, SETTING, json_bytes
+from bot.store.tables import CREDENTIAL, SETTING
 
 _CHUNK = 500
 _NAMES = 5000

@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select
 
 from bot.core.rotation import OPEN, Overlap, Rotation, State
 from bot.store import audit
+from bot.store.columns import micros
 from bot.store.counting import Counting
 from bot.store.incidents import IncidentReader
 from bot.store.inventory import InventoryReader
@@ -29,7 +30,6 @@ from bot.store.tables import (
     STEP,
     TARGET,
     WORKER,
-    micros,
 )
 
 _OPEN_STATES = tuple(sorted(state.value for state in OPEN))

@@ -13,7 +13,7 @@ from typing import Any
 from bot.core.errors import Permanent
 from bot.core.plan import Plan, binding_digest
 from bot.core.rotation import Amendment, Box, Glass, Overlap, Rotation, Stage, State, StepRun, Vote
-from bot.store.tables import json_bytes, micros, moment
+from bot.store.columns import json_bytes, micros, moment
 
 STEP_FIELDS = tuple(item.name for item in fields(StepRun))
 

@@ -21,8 +21,9 @@ from sqlalchemy import Connection, Row, insert, select
 
 from bot.core.errors import KeyturnError
 from bot.store import audit
+from bot.store.columns import json_bytes, micros, moment
 from bot.store.records import Head
-from bot.store.tables import AUDIT_SIGNATURE, json_bytes, micros, moment
+from bot.store.tables import AUDIT_SIGNATURE
 
 if TYPE_CHECKING:
     from bot.store.database import Database

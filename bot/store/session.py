@@ -12,7 +12,7 @@ from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 
 from bot.contracts.delivery import Delivery, Leg
 from bot.store.clock import Clock
-from bot.store.tables import moment
+from bot.store.columns import moment
 
 _database_now = text("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
 

@@ -18,8 +18,9 @@ from sqlalchemy import text
 
 from bot.core.errors import Permanent
 from bot.store import schema
+from bot.store.columns import Name
 from bot.store.database import Database
-from bot.store.tables import METADATA, Name
+from bot.store.tables import METADATA
 from tests import postgres
 
 Opener = Callable[..., Database]

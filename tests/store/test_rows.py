@@ -18,9 +18,9 @@ from bot.core.errors import Permanent
 from bot.core.plan import canonical
 from bot.core.rotation import Amendment, Box, Overlap, Rotation, Stage, State, StepRun, Vote
 from bot.store.clock import Clock
+from bot.store.columns import json_bytes, micros, moment, plain
 from bot.store.database import Database
 from bot.store.rows import plan_row, read_plan
-from bot.store.tables import json_bytes, micros, moment, plain
 from tests.store import samples
 
 moments = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001  # bounds
