@@ -1,0 +1,514 @@
+"""Attacks on consent: none counts, each is in the audit with who and why, no answer helps, and others are served."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bot.core.rotation import State
+from bot.engine.intake import Heard
+from bot.slack.blocks import actions, button, section
+from playground.workspace import KINDS, together
+from playground.workspace.records import Message
+from playground.workspace.seed import User
+from tests.journeys.siege import Siege, besieged
+from tests.ssh import need_ssh_keygen
+
+pytestmark = pytest.mark.journey
+OUTSIDERS = {
+    "guest": "kind-guest",
+    "single-channel guest": "kind-guest",
+    "deactivated": "kind-deactivated",
+    "bot": "kind-bot",
+    "workflow bot": "kind-bot",
+    "other workspace": "kind-stranger",
+}
+"""Kinds of accounts that may never vote, and what refuses them; each is in the approvers' group and in the channel."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A town with two open requests that every attack must leave as they are."""
+
+    town: Siege
+    ordinary: int
+    revocation: int
+
+    def card(self, number: int) -> Message:
+        card = self.town.card(number)
+        assert card is not None
+        return card
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Standing]:
+    """One town for all attacks that are refused."""
+    with pytest.MonkeyPatch.context() as patch, besieged(tmp_path_factory.mktemp("siege"), sqlite_template) as town:
+        patch.setattr("bot.slack.people.COALESCED_SECONDS", 0.0)
+        for kind in OUTSIDERS:
+            town.workspace.admit(kind, channels=["ops"], groups=["sec-oncall"])
+        yield Standing(town, town.request(), town.revoke())
+
+
+@pytest.fixture
+def siege(tmp_path: Path, sqlite_template: Path) -> Iterator[Siege]:
+    """A town of one's own, for attacks after which something has changed."""
+    with besieged(tmp_path, sqlite_template) as town:
+        yield town
+
+
+# --- who it is --------------------------------------------------------------------------------------------------------
+
+
+def test_every_kind_of_outsider_is_tried() -> None:
+    assert set(OUTSIDERS) == set(KINDS) - {"member"}
+
+
+@pytest.mark.parametrize("surface", ["button", "command"])
+@pytest.mark.parametrize("kind", OUTSIDERS)
+def test_outsiders_cannot_vote(standing: Standing, kind: str, surface: str) -> None:
+    town, user = standing.town, kind.replace(" ", "-")
+    if surface == "button":
+        with town.repelled(user, OUTSIDERS[kind], about=f"R-{standing.ordinary}"):
+            card = standing.card(standing.ordinary)
+            assert town.workspace.intruder.click(user, card, "rotate:approve").acked
+        return
+    for number in (standing.ordinary, standing.revocation):
+        with town.repelled(user, OUTSIDERS[kind], about=f"R-{number}"):
+            draft = town.workspace.intruder.draft_command(user, "ops", f"/rotate approve R-{number}")
+            assert town.workspace.intruder.send(draft).acked
+
+
+def test_the_app_s_own_account_cannot_vote(standing: Standing) -> None:
+    with standing.town.repelled("keyturn", "kind-bot", about=f"R-{standing.ordinary}"):
+        standing.town.workspace.intruder.click("keyturn", standing.card(standing.ordinary), "rotate:approve")
+
+
+@pytest.mark.parametrize("user", ["alice", "alice2"])
+def test_the_requester_cannot_vote_under_any_account(standing: Standing, user: str) -> None:
+    town = standing.town
+    for number in (standing.ordinary, standing.revocation):
+        with town.repelled(user, "own-request", about=f"R-{number}"):
+            town.type(user, f"approve R-{number}")
+    with town.repelled(user, "own-request", about=f"R-{standing.ordinary}"):
+        town.workspace.click(user, standing.card(standing.ordinary), "rotate:approve")
+
+
+def test_somebody_deactivated_since_the_request_cannot_vote(standing: Standing) -> None:
+    town = standing.town
+    draft = town.workspace.intruder.draft_click("dave", standing.card(standing.ordinary), "rotate:approve")
+    town.workspace.deactivate("dave")
+    try:
+        with town.repelled("dave", "kind-deactivated", about=f"R-{standing.ordinary}"):
+            assert town.workspace.intruder.send(draft).acked
+    finally:
+        town.workspace.reactivate("dave")
+
+
+def test_a_delivery_for_another_workspace_is_not_listened_to(siege: Siege) -> None:
+    number = siege.request()
+    card = siege.card(number)
+    assert card is not None
+    before, seq = siege.everything(), siege.newest()
+    for _ in range(5):
+        draft = siege.workspace.intruder.draft_click("bob", card, "rotate:approve")
+        draft.payload["team"] = draft.payload["user"] | {"id": "T0OTHER", "domain": "other"}
+        assert siege.workspace.intruder.send(draft).acked
+    siege.unharmed()
+    assert siege.everything() == before
+    assert siege.since(seq, "vote.counted", "intent.refused") == []
+    assert siege.floods() == [("slack:T0KEYTURN/U0BOB", {"refused": 5, "why": "of another workspace"})]
+
+
+# --- the group --------------------------------------------------------------------------------------------------------
+
+
+def test_who_joined_the_group_after_the_request_cannot_vote(standing: Standing) -> None:
+    town = standing.town
+    town.workspace.add_user(User("mia", "Mia Mora"))
+    town.workspace.join("mia", "ops")
+    members = [one for one in town.workspace.state.group("sec-oncall").users if one != "U0MIA"]
+    town.workspace.set_group("sec-oncall", [*members, "mia"])
+    with town.repelled("mia", "not-eligible-then", about=f"R-{standing.ordinary}"):
+        town.workspace.click("mia", standing.card(standing.ordinary), "rotate:approve", force=True)
+    town.workspace.set_group("sec-oncall", members)
+    with town.repelled("mia", "not-an-approver", about=f"R-{standing.ordinary}"):
+        town.workspace.click("mia", standing.card(standing.ordinary), "rotate:approve", force=True)
+
+
+def test_who_left_the_group_after_the_request_cannot_vote(standing: Standing) -> None:
+    town = standing.town
+    members = list(town.workspace.state.group("sec-oncall").users)
+    town.workspace.set_group("sec-oncall", [one for one in members if one != "U0BOB"])
+    try:
+        with town.repelled("bob", "not-an-approver", about=f"R-{standing.ordinary}"):
+            town.workspace.click("bob", standing.card(standing.ordinary), "rotate:approve")
+        with town.repelled("bob", "not-an-approver", about=f"R-{standing.revocation}"):
+            town.type("bob", f"approve R-{standing.revocation}")
+    finally:
+        town.workspace.set_group("sec-oncall", members)
+
+
+# --- what is clicked --------------------------------------------------------------------------------------------------
+
+
+def edits(standing: Standing) -> dict[str, tuple[dict[str, str], str, str]]:
+    """What an edited client sends for a click on the ordinary card, the refusal, and what the refusal is about."""
+    town, here = standing.town, f"R-{standing.ordinary}"
+    bound, other = town.bound(standing.ordinary), town.bound(standing.revocation)
+    return {
+        "other-rotation": ({"value": str(other)}, "foreign-card", other.rotation),
+        "no-such-rotation": ({"value": str(replace(bound, rotation="R-999"))}, "foreign-card", "R-999"),
+        "other-plan": ({"value": str(replace(bound, digest=other.digest))}, "stale-plan", here),
+        "made-up-plan": ({"value": str(replace(bound, digest="sha256:" + "0" * 64))}, "stale-plan", here),
+        "other-nonce": ({"value": str(replace(bound, nonce=other.nonce))}, "stale-plan", here),
+        "no-plan": ({"value": here}, "bad-button", ""),
+        "more-behind": ({"value": f"{bound}\nR-1"}, "bad-button", ""),
+        "empty": ({"value": ""}, "bad-button", ""),
+        "other-word": ({"action_id": "rotate:revoke"}, "unknown-credential", here),
+        "no-such-word": ({"action_id": "rotate:own-everything"}, "gone", ""),
+        "more-words": ({"action_id": "rotate:approve:all"}, "usage", here),
+    }
+
+
+EDITS = (
+    "other-rotation",
+    "no-such-rotation",
+    "other-plan",
+    "made-up-plan",
+    "other-nonce",
+    "no-plan",
+    "more-behind",
+    "empty",
+    "other-word",
+    "no-such-word",
+    "more-words",
+)
+
+
+@pytest.mark.parametrize("how", EDITS)
+def test_an_edited_button_counts_for_nothing(standing: Standing, how: str) -> None:
+    edited, code, about = edits(standing)[how]
+    card = standing.card(standing.ordinary)
+    with standing.town.repelled("bob", code, about=about):
+        assert standing.town.workspace.intruder.click("bob", card, "rotate:approve", edited=edited).acked
+
+
+def test_an_edited_form_counts_for_nothing(standing: Standing) -> None:
+    town, here = standing.town, f"R-{standing.ordinary}"
+    bound = town.bound(standing.ordinary)
+    town.workspace.click("bob", standing.card(standing.ordinary), "rotate:reject")
+    town.modal("bob", f"This is about `{here}`")
+    town.workspace.fill("bob", {"reason": "not now"})
+    for hidden, code, about in (
+        ("everything", "bad-form", ""),
+        (f"reject {here} C0OPS", "bad-button", ""),
+        (f"reject {replace(bound, nonce='0' * 16)} C0OPS", "stale-plan", here),
+    ):
+        draft = town.workspace.intruder.draft_submit("bob", edited={"private_metadata": hidden})
+        draft.payload["view"]["hash"] += code  # each is a submission of its own
+        with town.repelled("bob", code, about=about):
+            town.workspace.intruder.send(draft)
+    assert town.workspace.view("bob") is None, "the last one was stored, and refused by the worker"
+
+
+def test_a_plan_edited_in_the_start_form_starts_nothing(standing: Standing) -> None:
+    town, name = standing.town, "billing-api-key@production"
+    town.type("erin", "start billing-api-key --reason weekly")
+    view = town.modal("erin", "Rotate billing-api-key")
+    hidden = str(view.body["private_metadata"]).split(" ")
+    assert hidden[1].startswith("sha256:")
+    hidden[1] = "sha256:" + "0" * 64
+    draft = town.workspace.intruder.draft_submit("erin", edited={"private_metadata": " ".join(hidden)})
+    with town.repelled("erin", "stale-plan", about=name):
+        town.workspace.intruder.send(draft)
+
+
+# --- where it is clicked ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("poster", ["the stolen token", "dave"])
+@pytest.mark.parametrize("channel", ["security", "general", "ops"])
+def test_a_copied_card_counts_for_nothing(standing: Standing, channel: str, poster: str) -> None:
+    town = standing.town
+    by = "" if poster == "the stolen token" else poster
+    if channel == "general" and not by:
+        town.workspace.join("keyturn", "general")
+    copy = town.workspace.intruder.copy_card(standing.card(standing.ordinary), channel, by=by)
+    try:
+        with town.repelled("bob", "foreign-card", about=f"R-{standing.ordinary}"):
+            town.workspace.intruder.click("bob", copy, "rotate:approve")
+    finally:
+        town.workspace.delete_message(copy)
+
+
+def test_a_look_alike_by_the_stolen_token_counts_for_nothing(standing: Standing) -> None:
+    """Harmless words above a button that is right in every letter."""
+    town, value = standing.town, str(standing.town.bound(standing.ordinary))
+    blocks = [section("Free coffee?"), actions(button("Yes", "rotate:approve", value, spoken="Yes"))]
+    trap = town.workspace.intruder.post("ops", "Free coffee?", blocks)
+    with town.repelled("bob", "foreign-card", about=f"R-{standing.ordinary}"):
+        town.workspace.click("bob", trap, "rotate:approve")
+    town.workspace.delete_message(trap)
+
+
+def test_a_card_that_the_stolen_token_edited_carries_no_other_consent(standing: Standing) -> None:
+    """The ordinary card with the button of the revocation on it."""
+    town, card = standing.town, standing.card(standing.ordinary)
+    value = str(town.bound(standing.revocation))
+    blocks = [section("Free coffee?"), actions(button("Yes", "rotate:approve", value, spoken="Yes"))]
+    trap = town.workspace.intruder.edit(card, "Free coffee?", blocks)
+    with town.repelled("bob", "foreign-card", about=f"R-{standing.revocation}"):
+        town.workspace.click("bob", trap, "rotate:approve")
+    town.workspace.intruder.edit(card, card.text, card.blocks)
+
+
+# --- signatures -------------------------------------------------------------------------------------------------------
+
+Forger = Callable[[Siege, Standing], str]
+SIGNATURES: dict[str, tuple[str, str, Forger]] = {
+    "somebody else's key": ("bob", "unknown-signer", lambda t, s: t.tokens["mallory"].sign(t.ballot(s.revocation))),
+    "another approver's key": ("bob", "unknown-signer", lambda t, s: t.tokens["carol"].sign(t.ballot(s.revocation))),
+    "a guest with the approver's": ("gus", "unknown-signer", lambda t, s: t.tokens["bob"].sign(t.ballot(s.revocation))),
+    "another rotation": ("bob", "bad-signature", lambda t, s: t.tokens["bob"].sign(t.ballot(s.ordinary))),
+    "another number": (
+        "bob",
+        "bad-signature",
+        lambda t, s: t.tokens["bob"].sign(replace(t.ballot(s.revocation), rotation="R-999")),
+    ),
+    "another plan": (
+        "bob",
+        "bad-signature",
+        lambda t, s: t.tokens["bob"].sign(replace(t.ballot(s.revocation), plan="sha256:" + "0" * 64)),
+    ),
+    "another nonce": (
+        "bob",
+        "bad-signature",
+        lambda t, s: t.tokens["bob"].sign(replace(t.ballot(s.revocation), nonce="0" * 16)),
+    ),
+    "another vote": ("bob", "bad-signature", lambda t, s: t.tokens["bob"].sign(t.ballot(s.revocation, "break-glass"))),
+    "another environment": (
+        "bob",
+        "bad-signature",
+        lambda t, s: t.tokens["bob"].sign(replace(t.ballot(s.revocation), environment="staging")),
+    ),
+    "made for git": ("bob", "bad-signature", lambda t, s: t.tokens["bob"].sign(t.ballot(s.revocation), "git")),
+    "not touched": ("bob", "bad-signature", lambda t, s: t.tokens["bob"].sign(t.ballot(s.revocation), flags=0)),
+}
+
+
+@pytest.mark.parametrize("how", SIGNATURES)
+def test_a_forged_signature_counts_for_nothing(standing: Standing, how: str) -> None:
+    need_ssh_keygen()
+    user, code, forge = SIGNATURES[how]
+    town, number = standing.town, standing.revocation
+    armored = " ".join(forge(town, standing).split("\n"))
+    with town.repelled(user, code, about=f"R-{number}"):
+        town.type(user, f'approve R-{number} --signature "{armored}"')
+
+
+def test_what_is_no_signature_is_not_stored(standing: Standing) -> None:
+    town, number = standing.town, standing.revocation
+    armored = town.tokens["bob"].sign(town.ballot(number)).split("\n")
+    cut = " ".join([armored[0], armored[1], armored[-2]])
+    with town.repelled("bob", "bad-signature", about=""):
+        town.type("bob", f'approve R-{number} --signature "{cut}"')
+
+
+def test_a_stolen_session_alone_cannot_revoke(standing: Standing) -> None:
+    """Whoever holds Bob's session in Slack, and not his key: by a word, and by the form that the button opens."""
+    need_ssh_keygen()
+    town, number = standing.town, standing.revocation
+    with town.repelled("bob", "unsigned", about=f"R-{number}"):
+        town.type("bob", f"approve R-{number}")
+    town.workspace.click("bob", standing.card(number), "rotate:approve")
+    town.modal("bob", "Sign your approval")
+    with town.repelled("bob", "unknown-signer", about=f"R-{number}"):
+        town.workspace.submit("bob", {"signature": town.tokens["mallory"].sign(town.ballot(number))})
+
+
+def test_an_edited_signing_form_counts_for_nothing(standing: Standing) -> None:
+    """Bob signs what he is shown; the form says on its way that it was for something else."""
+    need_ssh_keygen()
+    town, bound, other = standing.town, standing.town.bound(standing.revocation), standing.town.bound(standing.ordinary)
+    genuine = town.tokens["bob"].sign(town.ballot(standing.revocation))
+    for hidden, code, about in (
+        ("everything", "bad-form", ""),
+        (f"approve {other} C0OPS", "bad-signature", other.rotation),
+        (f"approve {replace(bound, digest=other.digest)} C0OPS", "bad-signature", bound.rotation),
+        (f"contain {bound} C0OPS", "usage", bound.rotation),
+    ):
+        town.workspace.click("bob", standing.card(standing.revocation), "rotate:approve")
+        town.modal("bob", "Sign your approval")
+        town.workspace.fill("bob", {"signature": genuine})
+        draft = town.workspace.intruder.draft_submit("bob", edited={"private_metadata": hidden})
+        with town.repelled("bob", code, about=about):
+            town.workspace.intruder.send(draft)
+        if town.workspace.view("bob") is not None:  # refused at once
+            town.workspace.close_view("bob", everything=True)
+
+
+@pytest.mark.parametrize("account", ["os:bob", "os:root", "os:mallory"])
+def test_a_vote_on_the_command_line_needs_a_signature(standing: Standing, account: str) -> None:
+    """An account of the bot's host is no approver, whatever is approved."""
+    town = standing.town
+    assert town.bot is not None
+    for number in (standing.ordinary, standing.revocation):
+        with town.repelled(account, "unsigned", about=f"R-{number}"):
+            words = Heard(f"{account}-{number}", account, text=f"approve R-{number}", surface="cli")
+            town.bot.engine.intake.hear(words)
+
+
+def test_a_forged_signature_on_the_command_line_counts_for_nothing(standing: Standing) -> None:
+    need_ssh_keygen()
+    town, number = standing.town, standing.revocation
+    assert town.bot is not None
+    for forger, code, vote in (
+        ("mallory", "unknown-signer", "approve"),
+        ("carol", "unknown-signer", "approve"),
+        ("bob", "bad-signature", "reject"),
+    ):
+        armored = town.tokens[forger].sign(town.ballot(number, vote))
+        with town.repelled("os:bob", code, about=f"R-{number}"):
+            heard = Heard(f"cli-{forger}", "os:bob", f"approve R-{number}", flags={"signature": armored}, surface="cli")
+            town.bot.engine.intake.hear(heard)
+
+
+def test_a_signature_counts_once_and_for_one_request(siege: Siege) -> None:
+    """The control of all of the above: a genuine one counts. What the audit and Slack show of it counts no more."""
+    need_ssh_keygen()
+    first = siege.revoke()
+    armored = " ".join(siege.tokens["bob"].sign(siege.ballot(first)).split("\n"))
+    siege.ask("bob", f'approve R-{first} --signature "{armored}"', "is counted")
+    siege.wait(first, lambda r: r.state is not State.REQUESTED)
+    siege.ask("carol", f'approve R-{first} --signature "{armored}"', "is not one of “carol”")
+    siege.ask("bob", f'approve R-{first} --signature "{armored}"', f"R-{first} was already approved by bob")
+    second = siege.revoke(credential="billing-api-key")
+    seen = siege.ask("bob", f'approve R-{second} --signature "{armored}"', "is not of this vote").words
+    siege.tells_nothing(seen)
+    assert siege.rotation(second).votes == ()
+    assert [row.actor for row in siege.audit() if row.event == "vote.counted"] == ["bob"]
+
+
+# --- what is said -----------------------------------------------------------------------------------------------------
+
+SHOUTS = (
+    "<!channel> <!here> <!everyone> <!subteam^S0PLATFORM> <@U0CAROL> <#C0SECURITY> <https://evil.example|Approved> "
+    "*bold* _it_ ~no~ `code` ```block``` > quote &lt;!channel&gt; @channel @here \u202egnirts\u202c \u200bzero\x07"
+)
+LIVE = ("<!channel", "<!here", "<!everyone", "<!subteam", "<@U0CAROL", "<#C0SECURITY", "<https://evil", "<http://evil")
+
+
+def test_a_reason_and_a_name_full_of_markup_speak_to_nobody(siege: Siege) -> None:
+    siege.workspace.add_user(User("eve", "<!channel> <https://evil.example|Approve> <@U0CAROL>"))
+    siege.workspace.join("eve", "ops")
+    siege.workspace.set_group("platform", ["alice", "erin", "dave", "eve"])
+    draft = siege.workspace.intruder.draft_command("eve", "ops", "/rotate start identity-signing --reason x --yes")
+    draft.payload["text"] = f"start identity-signing --reason '{SHOUTS}' --yes"
+    assert siege.workspace.intruder.send(draft).acked
+    number = siege.until(lambda: len(siege.numbers()) and siege.numbers()[-1], "a request", 15)
+    card = siege.until(lambda: siege.card(number), lambda: siege.tell(number), 15)
+    assert "evil.example" in card.words, "it is shown, as text"
+    siege.ask("bob", f"reject R-{number} --reason '{SHOUTS}'", "is counted")
+    siege.shows(number, "Rejected by bob")
+    for user in ("eve", "bob"):
+        siege.type(user, f"status {SHOUTS}")
+        siege.type(user, f"history R-{number}")
+    siege.until(lambda: len(siege.workspace.ephemerals("eve")) >= 2, "answers")
+    siege.unharmed()
+    sent = [call.arguments for call in siege.workspace.calls if call.method.startswith(("chat.", "views."))]
+    text = json.dumps([sent, [one.answer for one in siege.workspace.deliveries]], ensure_ascii=False, default=str)
+    assert "evil.example" in text
+    assert [token for token in LIVE if token in text] == []
+    assert "\u202e" not in text
+    for message in siege.workspace.messages("ops"):
+        assert not {"channel", "here", "everyone", "U0CAROL", "S0PLATFORM"} & set(message.pings), message.words
+
+
+# --- when -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_approval_after_the_expiry_counts_for_nothing(siege: Siege) -> None:
+    need_ssh_keygen()
+    ordinary, revocation = siege.start(), siege.revoke()
+    armored = " ".join(siege.tokens["carol"].sign(siege.ballot(revocation)).split("\n"))
+    card = siege.shows(ordinary, "asks to rotate")
+    siege.database.clock.advance(timedelta(hours=25))
+    siege.workspace.click("bob", card, "rotate:approve", force=True)
+    siege.type("carol", f'approve R-{revocation} --signature "{armored}"')
+    for number in (ordinary, revocation):
+        ended = siege.wait(number, lambda r: r.state is not State.REQUESTED)
+        assert (ended.votes, ended.started_at) == ((), None)
+
+    def refused() -> list[Any]:
+        return [row for row in siege.audit() if row.event == "intent.refused"]
+
+    siege.until(lambda: len(refused()) == 2, lambda: str(siege.audit()[-5:]), 15)
+    assert {row.detail["code"] for row in refused()} <= {"expired", "late"}
+    assert {row.rotation for row in refused()} == {f"R-{ordinary}", f"R-{revocation}"}
+    assert len(siege.estate.identity.keys.all()) == 1
+    siege.unharmed()
+
+
+def test_a_plan_that_changed_between_request_and_click_is_asked_for_again(siege: Siege) -> None:
+    """Somebody promotes another key behind the bot's back: the first click finds it out, the second one is stale."""
+    number = siege.start()
+    stale = siege.shows(number, "asks to rotate")
+    keys = siege.estate.identity.keys
+    keys.promote(keys.rotate(None)[0]["kid"])
+    before = keys.all()
+    siege.workspace.click("bob", stale, "rotate:approve")
+    siege.until(lambda: "rotation.plan-changed" in siege.events(number), lambda: siege.tell(number), 15)
+    siege.wait(number, lambda r: r.state is State.REQUESTED and not r.votes)
+    siege.until(lambda: "The plan changed (fact old_kid)" in siege.log(number), lambda: siege.tell(number), 15)
+    with siege.repelled("carol", "stale-plan", about=f"R-{number}"):
+        siege.workspace.click("carol", stale, "rotate:approve", force=True)
+    assert "step.intent" not in siege.events(number)
+    assert keys.all() == before
+    siege.approve(number, "carol")
+    siege.wait(number, lambda r: r.started_at is not None)
+
+
+# --- how many ---------------------------------------------------------------------------------------------------------
+
+
+def test_two_approvers_at_once_are_one_approval(siege: Siege) -> None:
+    number = siege.start()
+    card = siege.shows(number, "asks to rotate")
+    acks = together(
+        *[lambda user=user: siege.workspace.click(user, card, "rotate:approve") for user in ("bob", "carol")]
+    )
+    assert all(one.acked for one in acks)
+    first = siege.wait(number, lambda r: r.started_at is not None).votes[0].person
+    late = "carol" if first == "bob" else "bob"
+    siege.told(first, "is counted")
+    assert "your vote changed nothing" in siege.told(late, f"R-{number} was already approved by {first}").words
+    events = siege.events(number)
+    assert [events.count(name) for name in ("vote.counted", "rotation.approved", "rotation.started")] == [1, 1, 1]
+    siege.unharmed()
+
+
+def test_two_hundred_clicks_at_once_are_one_approval(siege: Siege) -> None:
+    people = siege.workspace.add_people(200, channels=["ops"], groups=["platform"])
+    number = siege.start()
+    card = siege.shows(number, "asks to rotate")
+    rush = siege.workspace.crowd.click(people, card, "rotate:approve")
+    assert rush.acked == 200, rush.errors
+    siege.unharmed()
+    siege.wait(number, lambda r: r.started_at is not None)
+
+    def refused() -> list[Any]:
+        return [row for row in siege.audit(number) if row.event == "intent.refused"]
+
+    siege.until(lambda: len(refused()) == 199, lambda: f"{len(refused())} late answers", 40)
+    assert {row.detail["code"] for row in refused()} == {"late"}
+    assert len({row.actor for row in refused()}) == 199
+    events = siege.events(number)
+    assert [events.count(name) for name in ("vote.counted", "rotation.approved", "rotation.started")] == [1, 1, 1]
+    assert len(siege.rotation(number).votes) == 1
