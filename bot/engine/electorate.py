@@ -45,8 +45,8 @@ class Electorate:
         only = replace(self._policy, rules=(replace(rule, who=stages[0].who, escalation=()),))
         asker, groups = rotation.plan.requester, self._members(target)
         found = only.eligible(target, groups, rotation.plan.word, now=now, requester_id=asker)
-        due = rotation.calls_at
-        if found.unknown and due is not None and now < due + PATIENCE:
+        due = rotation.asked_at + timedelta(seconds=rotation.plan.escalation[stage - 1]["after"])
+        if found.unknown and now < due + PATIENCE:
             raise Transient(f"Slack did not say who is in {', '.join(found.unknown)}", delay=timedelta(seconds=1))
         return None if found.everyone else {**found.people, **rotation.eligible}
 
