@@ -35,7 +35,7 @@ class Budget:
     def edit(self, drawing: int, form: str, *, urgent: bool) -> float:
         """May this message be edited?"""
         now = self._now()
-        gap = LOG_SECONDS if form == "log" else CARD_SECONDS
+        gap = LOG_SECONDS if form in ("log", "timeline") else CARD_SECONDS
         wait = max(self._held.get("chat.update", 0.0) - now, self._drawn.get(drawing, float("-inf")) + gap - now)
         while self._spent and self._spent[0] <= now - 60.0:
             self._spent.popleft()

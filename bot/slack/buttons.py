@@ -17,6 +17,12 @@ from bot.slack.text import cut
 _ACTION = re.compile(r"rotate:([a-z][a-z-]{0,30})(?::([a-z][a-z0-9-]{0,40}))?")
 _VALUE = re.compile(r"(R-[1-9][0-9]{0,9}) (sha256:[0-9a-f]{64}) ([0-9A-Za-z_-]{1,64})")
 MOST_BRANCHES = 10
+_INCIDENT: Mapping[str, Mapping[str, str]] = {
+    "command": {"commander": "me"},
+    "scribe": {"scribe": "me"},
+    "close": {"close": "yes"},
+}
+"""What the buttons of an incident type; those that need a text open a modal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +64,10 @@ def read_action(action_id: str) -> tuple[str, str]:
     return match[1], match[2] or ""
 
 
-def typed_for(word: str, about: str, rotation: str, account: str) -> tuple[tuple[str, ...], dict[str, str]]:
+def typed_for(word: str, about: str, rotation: str) -> tuple[tuple[str, ...], dict[str, str]]:
     """The arguments and flags of the words that a button stands for."""
+    if word == "incident":
+        return (rotation,), dict(_INCIDENT.get(about, {}))
     return ((rotation, about) if about else (rotation,)), {}
 
 
@@ -116,6 +124,11 @@ def _consent(rotation: Rotation) -> list[Element]:
     if may_contain(rotation):
         made.append(_button(rotation, "contain", "Contain alone", "Contain alone", style="danger"))
     return made
+
+
+def incident_button(rotation: Rotation, about: str, label: str) -> Element:
+    """A button of the word `incident`: `about` says what of it, as `typed_for` and the modals know."""
+    return _button(rotation, "incident", label, f"{label}, incident", about=about)
 
 
 def may_contain(rotation: Rotation) -> bool:

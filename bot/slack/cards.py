@@ -68,8 +68,8 @@ class _Voice:
 
 def card(rotation: Rotation, scene: Scene) -> Message:
     """The one card of a rotation."""
-    spoken = sentence(_headline(rotation, _Voice(scene.names, spoken=True)))
-    shown = sentence(_headline(rotation, _Voice(scene.names, spoken=False)))
+    spoken = headline(rotation, scene.names, spoken=True)
+    shown = headline(rotation, scene.names, spoken=False)
     page = Page()
     page.add(section(f"*{rotation.id}* {shown}"), rank=0)
     alone = glass_lines(rotation, scene.names)
@@ -77,7 +77,7 @@ def card(rotation: Rotation, scene: Scene) -> Message:
         page.add(section(*alone), rank=0)
     page.add(*_problem(rotation), rank=0)
     page.add(*rows(rotation), rank=0)
-    page.add(*_watched(rotation), rank=1)
+    page.add(*watched(rotation), rank=1)
     page.add(section(*_facts(rotation, scene)), rank=1)
     page.add(*_overlap(rotation), rank=1)
     if rotation.boxes:
@@ -115,6 +115,11 @@ def log(rotation: Rotation, lines: Sequence[HistoryLine], scene: Scene) -> Messa
 def _name(actor: str, names: Names) -> str:
     """A name for `tell`, whose sentence is escaped as a whole: never a mention, so nobody is pinged by the log."""
     return actor if actor in ("", "keyturn") else actor.removeprefix("slack:")
+
+
+def headline(rotation: Rotation, names: Names, *, spoken: bool) -> str:
+    """One sentence: what it is, where it stands, and until when."""
+    return sentence(_headline(rotation, _Voice(names, spoken=spoken)))
 
 
 # --- the first sentence -----------------------------------------------------------------------------------------------
@@ -256,7 +261,7 @@ def _problem(rotation: Rotation) -> list[Block]:
     return [section(*lines)]
 
 
-def _watched(rotation: Rotation) -> list[Block]:
+def watched(rotation: Rotation) -> list[Block]:
     """Where the watched ratio went lately."""
     i = rotation.current
     lines = chart(points(rotation.steps[i].progress)) if i is not None and not rotation.is_over else []
@@ -270,7 +275,7 @@ def _facts(rotation: Rotation, scene: Scene) -> list[str]:
         lines.append(f"*Why* {escape(plan.reason, 500)}")
     lines += consent_lines(rotation, scene.names)
     if plan.emergency:
-        lines += _suspected(rotation)
+        lines += suspected(rotation)
     old, new = replaced(rotation)
     if new and rotation.promoted_at is not None and rotation.state is State.PROMOTED:
         lines.append(f"*Replaced* {code(old or 'the old one')} by {code(new)}")
@@ -283,7 +288,7 @@ def _facts(rotation: Rotation, scene: Scene) -> list[str]:
     return lines
 
 
-def _suspected(rotation: Rotation) -> list[str]:
+def suspected(rotation: Rotation) -> list[str]:
     """Of an emergency: the suspected credential, whether it is contained, and whether the new one is in use."""
     old, new = replaced(rotation)
     over = rotation.state is State.PROMOTED

@@ -15,7 +15,7 @@ from bot.contracts.people import Directory
 from bot.core.errors import Ambiguous, KeyturnError, Refused
 from bot.core.words import rotation_number
 from bot.engine.intake import AGAIN, FOREIGN, Heard, Intake, Receipt
-from bot.slack import forms
+from bot.slack import forms, incident_forms
 from bot.slack.answers import answer, refusal
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.buttons import Bound, read_action, typed_for
@@ -86,6 +86,7 @@ class Listeners:
         quick: SlackApi,
         flood: Flood,
         home_opened: Callable[[str], None],
+        group_changed: Callable[[str], None],
     ) -> None:
         self._intake = intake
         self._rotations = rotations
@@ -97,6 +98,7 @@ class Listeners:
         self._quick = quick
         self._flood = flood
         self._home_opened = home_opened
+        self._group_changed = group_changed
 
     def attach(self, app: App) -> None:
         """Register every listener and the error path."""
@@ -108,6 +110,7 @@ class Listeners:
         app.options(forms.CHOICE_FIELD)(self._options)
         app.event("app_home_opened")(self._home)
         app.event("app_mention")(self._mentioned)
+        app.event("subteam_members_changed")(self._regrouped)
         app.error(self._failed)
 
     # --- before every listener ----------------------------------------------------------------------------------------
@@ -181,7 +184,7 @@ class Listeners:
                 ack()
                 self._open(account, str(body.get("trigger_id", "")), modal)
                 return
-            args, flags = typed_for(word, about, bound.rotation, account)
+            args, flags = typed_for(word, about, bound.rotation)
             heard = Heard(key, account, word=word, args=args, flags=flags, channel=channel, bound=bound.as_mapping())
             receipt = self._hear(heard)
         except Refused as error:
@@ -211,6 +214,8 @@ class Listeners:
                 return sign(rotation, word, vote, bound, channel, reason=reason)
         if reason:
             return forms.reason(word, bound, channel)
+        if word == "incident" and about in incident_forms.ASKED:
+            return incident_forms.say(about, bound, channel)
         return None
 
     def _own_card(self, body: Body, bound: Bound, channel: str) -> None:
@@ -259,6 +264,11 @@ class Listeners:
         ack()
         if within(body, "event", "tab") in (None, "home"):
             self._home_opened(account_of(body))
+
+    def _regrouped(self, ack: Ack, body: dict[str, Any]) -> None:
+        """A user group has other members: what is remembered of it is out of date."""
+        ack()
+        self._group_changed(ident(within(body, "event", "subteam_id")))
 
     def _mentioned(self, ack: Ack, body: dict[str, Any]) -> None:
         """In a thread no slash command works: questions are answered by the lane, since they store nothing."""

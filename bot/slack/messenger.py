@@ -13,6 +13,7 @@ from bot.core.errors import KeyturnError
 from bot.slack.drawings import Drawer
 from bot.slack.notices import Teller
 from bot.slack.outcomes import Dropped, Elsewhere, Gone, Later, Outcome, Shown
+from bot.slack.threads import COPY
 from bot.store.database import Database
 from bot.store.records import DrawingRow, NoticeRow
 from bot.store.writing import Transaction
@@ -157,7 +158,10 @@ class Messenger:
             case Gone(note=note):
                 tx.redraw(row.id, note)
             case Elsewhere(place=place, note=note):
-                log.warning("R-%d is shown in a direct message: %s", row.rotation, note)
+                copied = row.place.startswith(COPY)
+                log.log(
+                    logging.INFO if copied else logging.WARNING, "R-%d is in a direct message: %s", row.rotation, note
+                )
                 tx.drop_drawing(row.id, note)
                 tx.add_drawing(row.rotation, row.form, place, row.wanted, urgent=row.urgent)
             case Dropped(note=note):

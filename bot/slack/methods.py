@@ -48,9 +48,39 @@ SCOPES = (
         "The same in private channels that keyturn was invited to.",
         without="After a lost answer from Slack a card in a private channel may appear twice.",
     ),
+    Scope(
+        "channels:manage",
+        "Makes one public channel for each incident, invites those concerned, and sets its topic.",
+        without="An incident that may be public is followed in the thread of its card.",
+    ),
+    Scope(
+        "groups:write",
+        "The same for incidents whose channel is private.",
+        without="A private incident is followed in the thread of its card.",
+    ),
+    Scope(
+        "channels:read",
+        "Finds the public channel that it made for an incident when Slack's answer was lost.",
+        without="After a lost answer from Slack the incident is followed in the thread of its card.",
+    ),
+    Scope(
+        "groups:read",
+        "The same for private ones.",
+        without="After a lost answer from Slack a private incident is followed in the thread of its card.",
+    ),
+    Scope(
+        "pins:write",
+        "Pins the status of an incident in its channel.",
+        without="The status of an incident is the first message of its channel, and not pinned.",
+    ),
+    Scope(
+        "bookmarks:write",
+        "Bookmarks the card and its history in the channel of an incident.",
+        without="The channel of an incident has no bookmark to its card.",
+    ),
 )
 
-EVENTS = ("app_home_opened", "app_mention")
+EVENTS = ("app_home_opened", "app_mention", "subteam_members_changed")
 """What the app subscribes to; each has a listener."""
 
 
@@ -65,13 +95,20 @@ class Method:
 
 METHODS = {
     "auth.test": Method(),
+    "bookmarks.add": Method(("bookmarks:write",)),
+    "chat.getPermalink": Method(json=False),
     "chat.postMessage": Method(("chat:write",)),
     "chat.postEphemeral": Method(("chat:write",)),
     "chat.update": Method(("chat:write",)),
+    "conversations.create": Method(("channels:manage", "groups:write")),
     "conversations.history": Method(("channels:history", "groups:history"), json=False),
+    "conversations.invite": Method(("channels:manage", "groups:write")),
     "conversations.join": Method(("channels:join",)),
+    "conversations.list": Method(("channels:read", "groups:read"), json=False),
     "conversations.open": Method(("im:write",)),
     "conversations.replies": Method(("channels:history", "groups:history"), json=False),
+    "conversations.setTopic": Method(("channels:manage", "groups:write")),
+    "pins.add": Method(("pins:write",)),
     "usergroups.users.list": Method(("usergroups:read",), json=False),
     "users.info": Method(("users:read",), json=False),
     "views.open": Method(),

@@ -7,6 +7,7 @@ from typing import Any
 
 from bot.contracts.command import Answer
 from bot.core.errors import Permanent, Transient
+from bot.core.incident import Incident
 from bot.engine.worker import of_json
 from bot.slack import forms
 from bot.slack.answers import answer, refusal
@@ -16,16 +17,20 @@ from bot.slack.budget import Budget
 from bot.slack.cards import Message
 from bot.slack.deliveries import user_of
 from bot.slack.identity import Identity
+from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
 from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
 from bot.slack.revocation import revoke
 from bot.slack.text import MOST_TEXT, escape, sentence
+from bot.slack.threads import COPY, main_card
 from bot.store.database import Database
 from bot.store.records import NoticeRow
 
 FORM_TRIES = 8
 MOST_FAILURES = 30
+ROOM_TRIES = 10
+"""For how many seconds word of an incident waits for its channel, before it goes to the thread of the card."""
 
 
 class Teller:
@@ -95,8 +100,11 @@ class Teller:
         return Shown("")
 
     def _to_person(self, row: NoticeRow, message: Message) -> Outcome:
-        user = user_of(row.person)
-        if row.channel and not row.channel.startswith("D"):
+        named = row.person.startswith(COPY)
+        user = self._names.user(row.person.removeprefix(COPY)) if named else user_of(row.person)
+        if not user:
+            return Dropped("nobody to tell: no Slack account is known")
+        if row.channel and not named and not row.channel.startswith("D"):
             try:
                 self._api.call(
                     "chat.postEphemeral", channel=row.channel, user=user, text=message.text, blocks=message.blocks
@@ -114,24 +122,44 @@ class Teller:
     # --- to everybody -------------------------------------------------------------------------------------------------
 
     def _announce(self, row: NoticeRow) -> Outcome:
-        """Into the thread of the rotation's card, shown in the channel too."""
+        """Into the channel of the incident, else into the thread of the rotation's card and shown in its channel."""
         text = escape(sentence(row.text), MOST_TEXT)
         message = Message(text, [section(escape(sentence(row.text), 2800))])
-        place, thread = row.channel, ""
         number = row.payload.get("rotation")
+        incident, cards = None, []
         if isinstance(number, int):
             with self._database.read() as reader:
-                cards = [one for one in reader.drawings(number) if one.form == "card" and one.drawn < 2**31 - 1]
-            if cards:
-                place, thread = cards[-1].place, cards[-1].ts
-            if cards and not thread and row.failures < 10:
-                return Later(1.0, "waits for the card", failed=True)
+                incident = reader.incident(number) if row.payload.get("incident") else None
+                cards = reader.drawings(number)
+        if incident is not None and not incident.place and not incident.place_note and row.failures < ROOM_TRIES:
+            return Later(1.0, "waits for the incident's channel", failed=True)
+        if incident is not None and incident.place:
+            said = self._in_channel(row, incident, message)
+            if said is not None:
+                return said
+        card = main_card(cards)
+        place, thread = (card.place, card.ts) if card is not None else (row.channel, "")
+        if card is not None and not thread and row.failures < 10:
+            return Later(1.0, "waits for the card", failed=True)
         if not place:
             return Dropped("no channel is declared")
         wait = self._budget.post(place)
         if wait:
             return Later(wait, row.note)
         return self._post_once(row, place, message, thread)
+
+    def _in_channel(self, row: NoticeRow, incident: Incident, message: Message) -> Outcome | None:
+        """None where the channel is closed: then it is said on the card's thread, as everything after it."""
+        wait = self._budget.post(incident.place)
+        if wait:
+            return Later(wait, row.note)
+        try:
+            return self._post_once(row, incident.place, message, "")
+        except SlackRefused as error:
+            if error.error not in CLOSED:
+                raise
+            lose_channel(self._database, incident.number, error.error)
+            return None
 
     def _post_once(self, row: NoticeRow, place: str, message: Message, thread: str) -> Outcome:
         metadata = {"event_type": "rotation_notice", "event_payload": {"notice": row.key}}

@@ -104,6 +104,13 @@ class SlackPeople:
         """Members as last read, None for groups of which nothing recent is known."""
         return {name: self._recall(name) for name in names}
 
+    def forget(self, group: str) -> None:
+        """Slack says that a user group (its id) has other members now: ask again before the next answer."""
+        with self._lock:
+            for name, known in self._slack_groups.items():
+                if known == group:
+                    self._groups[name] = _Group()
+
     def _kind(self, user: Mapping[str, Any], wanted: str) -> PersonKind:
         """What the account is; anything that Slack leaves out makes it unknown, never a member."""
         home = self.identity.workspace

@@ -20,6 +20,7 @@ from bot.slack.drawings import Drawer
 from bot.slack.flood import COUNTED_SECONDS, Flood
 from bot.slack.homes import Homes
 from bot.slack.identity import Identity
+from bot.slack.incident_room import IncidentRoom
 from bot.slack.lane import Lane
 from bot.slack.listeners import Listeners
 from bot.slack.messenger import Messenger
@@ -63,9 +64,19 @@ class Room:
         names = Roster(settings.policy.people)
         budget = Budget(declared.slack.edits_per_minute)
         self._homes = Homes(people.api, rotations, people, settings.policy, self._wake)
+        incidents = IncidentRoom(
+            database,
+            people.api,
+            people.identity,
+            budget,
+            names,
+            people,
+            settings.incidents,
+            settings.policy.groups,
+        )
         self._messenger = Messenger(
             database,
-            Drawer(database, people.api, people.identity, budget, names),
+            Drawer(database, people.api, people.identity, budget, names, incidents),
             Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations)),
             chores=(self._homes.chore, self._report_floods, self._learn),
             drawn=self._homes.changed,
@@ -82,6 +93,7 @@ class Room:
             SlackApi(token.reveal_text(), environment.slack_api_url, QUICK_SECONDS),
             self._flood,
             self._homes.opened,
+            people.forget,
         ).attach(self._app)
         self._socket: SlackSocket | None = None
         self._front: Front | None = None

@@ -12,6 +12,7 @@ from bot.core.suspicion import looks_like_secret
 from bot.engine.intake import SIGNATURE, Heard, Receipt
 from bot.slack import forms
 from bot.slack.deliveries import account_of, clean, click_key, form_id, ident, view_key
+from bot.slack.incident_forms import QUESTION_FIELD, SAY, TEXT_FIELD, SayNote, is_question
 from bot.slack.revocation import ORDER_FIELD, REVOKE, RevokeNote
 from bot.slack.signing import SIGN, SIGNATURE_FIELD, SignNote
 
@@ -41,6 +42,7 @@ class Submissions:
             (forms.REASON, self._reasoned),
             (REVOKE, self._revoked),
             (SIGN, self._signed),
+            (SAY, self._said),
         ):
             app.view(callback)(handler)
         app.action(forms.CHOOSE_ORDER)(self._ordered)
@@ -195,6 +197,33 @@ class Submissions:
             self._hear(heard)
         except Refused as error:
             ack(response_action="errors", errors={field: _short(error)})
+            return
+        ack(response_action="clear")
+
+    def _said(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
+        """Somebody noted something in an incident, or answered a question of its review."""
+        account, key = account_of(body), view_key(body)
+        entered = forms.entered(view)
+        text, question = clean(entered.get(TEXT_FIELD, "")), entered.get(QUESTION_FIELD, "")
+        try:
+            note = self._check(account, "", lambda: SayNote.read(hidden_in(view)))
+            if not text.strip():
+                raise Refused("Write something; it stands in the timeline and in the audit.", code="text-missing")
+            if note.about == "answer" and not is_question(question):
+                ack(response_action="errors", errors={QUESTION_FIELD: "Choose the question that it answers."})
+                return
+            heard = Heard(
+                key,
+                account,
+                word="incident",
+                args=(note.bound.rotation,),
+                flags=note.flags(text, clean(question)),
+                channel=note.channel,
+                bound=note.bound.as_mapping(),
+            )
+            self._hear(heard)
+        except Refused as error:
+            ack(response_action="errors", errors={TEXT_FIELD: _short(error)})
             return
         ack(response_action="clear")
 

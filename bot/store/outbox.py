@@ -12,7 +12,7 @@ from bot.store.records import DrawingRow, NoticeRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import DRAWING, NOTICE
 
-OF_INCIDENT = ("room", "status")
+OF_INCIDENT = ("room", "status", "timeline", "review")
 """Forms that show the incident beside its rotation: what is wanted of them counts both their changes."""
 _at = DRAWING.c.due_at
 _renew = (

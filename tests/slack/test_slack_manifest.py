@@ -13,7 +13,7 @@ from bot.slack.methods import EVENTS, METHODS, SCOPES, missing
 from playground.workspace.contract import METHODS as CONTRACT
 
 ROOT = Path(__file__).parents[2]
-CALL = re.compile(r"""\bcall\(\s*["']([a-z]+(?:\.[a-zA-Z]+)+)["']""")
+CALL = re.compile(r"""\b_?call\((?:\s*row,\s*incident,)?\s*["']([a-z]+(?:\.[a-zA-Z]+)+)["']""")
 DIRECT = re.compile(r"\.(?:chat|views|users|usergroups|conversations|auth|pins|reactions|files|bookmarks)_[a-zA-Z_]+\(")
 
 
@@ -81,7 +81,7 @@ def test_no_scope_is_asked_for_in_vain() -> None:
     used = {scope for method in METHODS.values() for scope in method.scopes}
     indirectly = {"commands", "app_mentions:read", "chat:write.public"}
     assert {scope.name for scope in SCOPES} == used | indirectly
-    assert set(EVENTS) == {"app_home_opened", "app_mention"}
+    assert set(EVENTS) == {"app_home_opened", "app_mention", "subteam_members_changed"}
 
 
 def test_missing_scopes_are_named_with_what_is_lost() -> None:

@@ -149,12 +149,12 @@ def test_what_is_no_signature_is_an_error_beside_the_field_and_a_wrong_one_does_
         assert view is not None
         assert said in str(view.errors["signature"]), given
     signed.workspace.submit("bob", {"signature": keys["carol"].sign(ballot(card))})
-    signed.told("bob", "R-1")
+    signed.told("bob", "not one of “bob”")
     assert rotation(signed).votes == ()
     signed.workspace.click("carol", card, "rotate:approve")
     signed.modal("carol", "Sign your approval")
     signed.workspace.submit("carol", {"signature": keys["carol"].sign(ballot(card, "reject"))})
-    signed.told("carol", "R-1")
+    signed.told("carol", "signature")
     assert rotation(signed).state is State.REQUESTED
 
 
