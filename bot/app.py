@@ -28,11 +28,12 @@ from bot.engine.electorate import Electorate
 from bot.engine.errands import Errands
 from bot.engine.executor import Executor
 from bot.engine.intake import Intake
-from bot.engine.legs import Legs, TargetRows
+from bot.engine.legs import Legs
 from bot.engine.library import Library
 from bot.engine.planner import Planner
 from bot.engine.secrets import SecretDoor
 from bot.engine.signers import Signers
+from bot.engine.target_rows import TargetRows
 from bot.engine.timers import Timers
 from bot.engine.trouble import Troubleshooter
 from bot.engine.worker import Worker

@@ -18,7 +18,7 @@ from bot.core.plan import PlannedStep
 from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Rotation, StepRun
 from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
 from bot.core.template import TemplateError, evaluate_span, references
-from bot.engine.fanout import Targets, fan_out, slug
+from bot.engine.fanout import Targets, fan_out, measure_each, slug
 from bot.engine.judge import Verdict, judge, silence
 from bot.engine.scope import parameters, scope_of
 
@@ -68,17 +68,27 @@ class Executor:
     def run_for(self, rotation: Rotation, planned: PlannedStep, token_tail: str = "") -> Run:
         """The `run` that an adapter gets: token, operator, deadline."""
         timeout = evaluate_span(planned.step.timeout, scope_of(rotation)).total_seconds()
-        token = f"keyturn-{rotation.id}-{planned.id}-{rotation.nonce[:8]}{token_tail}"
         adapter = logging.LoggerAdapter(log, {"rotation": rotation.id, "step": planned.id})
         return Run(
             rotation=rotation.id,
-            token=token,
+            token=f"keyturn-{rotation.id}-{planned.id}-{rotation.nonce[:8]}{token_tail}",
             operator=rotation.plan.requester,
             secrets=self._secrets,
             now=self._now(),
             log=adapter,
             deadline=time.monotonic() + timeout,
         )
+
+    def _runs_for(self, rotation: Rotation, planned: PlannedStep) -> Callable[[str], Run]:
+        """The same for each target, beginning when it is called. The database is asked for the time only once."""
+        first, began = self.run_for(rotation, planned), time.monotonic()
+
+        def run(target: str) -> Run:
+            later = time.monotonic() - began
+            now = first.now + self._stretch(timedelta(seconds=later))
+            return replace(first, token=f"{first.token}-{slug(target)}", now=now, deadline=first.deadline + later)
+
+        return run
 
     def _carry_out(self, rotation: Rotation, i: int, planned: PlannedStep) -> Outcome:
         step, run = planned.step, rotation.steps[i]
@@ -110,11 +120,11 @@ class Executor:
             p = parameters(operation.Params, shared, own, scope)
             outputs, evidence = _apply(operation, p, self.run_for(rotation, planned), look_first=run.attempt > 1)
         else:
+            run_of = self._runs_for(rotation, planned)
 
             def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
                 p = parameters(operation.Params, shared, own, {**scope, "each": target})
-                tail = f"-{slug(target)}"
-                return _apply(operation, p, self.run_for(rotation, planned, tail), look_first=look_first)
+                return _apply(operation, p, run_of(target), look_first=look_first)
 
             outputs, evidence = fan_out(self._targets, rotation, i, scope, one)
         if step.watch is None:
@@ -157,10 +167,11 @@ class Executor:
         except TemplateError:
             return Done({}, "nothing to undo: its parameters were never complete")
         outputs = {**self._targets.known(rotation, i), **run.outputs.get("targets", {})}
+        run_of = self._runs_for(rotation, planned)
 
         def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
             p = parameters(operation.Params, shared, step.with_, {**scope, "each": target})
-            operation.undo(p, self.run_for(rotation, planned, f"-{slug(target)}"), outputs.get(target, {}))
+            operation.undo(p, run_of(target), outputs.get(target, {}))
             return {}, "undone"
 
         return Done({}, fan_out(self._targets, rotation, i, scope, one)[1])
@@ -179,10 +190,12 @@ class Executor:
         if planned.step.each is None or isinstance(planned.step, DoStep):
             p = parameters(probe.Params, shared, own, scope, extra)
             return judge(probe.measure(p, run), condition.expect)
-        verdicts = {}
-        for target in Targets.of(planned.step.each, scope):
+
+        def one(target: str) -> Verdict:
             p = parameters(probe.Params, shared, own, {**scope, "each": target}, extra)
-            verdicts[target] = judge(probe.measure(p, run), condition.expect)
+            return judge(probe.measure(p, run), condition.expect)
+
+        verdicts = measure_each(Targets.of(planned.step.each, scope), planned.step.at_once, one)
         failed = {target: verdict for target, verdict in verdicts.items() if not verdict.holds}
         told = "; ".join(f"{target}: {verdict.evidence}" for target, verdict in (failed or verdicts).items())
         return replace(next(iter((failed or verdicts).values())), evidence=told)

@@ -6,12 +6,13 @@ import hashlib
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
-from typing import Any
+from typing import Any, TypeVar
 
 from bot.core.errors import KeyturnError, Permanent, Transient
 from bot.core.rotation import Rotation
 from bot.core.template import evaluate
 
+Measured = TypeVar("Measured")
 One = Callable[[str, bool], tuple[Mapping[str, Any], str]]
 MOST = 1000
 
@@ -47,6 +48,15 @@ class Targets:
 def slug(target: str) -> str:
     """A short stable name for a target, safe in tokens."""
     return hashlib.sha256(target.encode()).hexdigest()[:8]
+
+
+def measure_each(names: list[str], at_once: int, one: Callable[[str], Measured]) -> dict[str, Measured]:
+    """What `one` finds for every name, in their order, at most `at_once` at a time.
+
+    Nothing is recorded: looking is repeated as a whole. Raises what the first of them in that order raised.
+    """
+    with ThreadPoolExecutor(max_workers=min(at_once, len(names)) or 1, thread_name_prefix="target") as pool:
+        return dict(zip(names, pool.map(one, names), strict=True))
 
 
 def fan_out(

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from bot.contracts.delivery import Leg
 from bot.core.decide import Decision, Stale, decide
 from bot.core.errors import Ambiguous, KeyturnError, Transient
-from bot.core.events import Entry, Event
 from bot.core.rotation import Began, Ended, Failed, Outcome, PlanChanged, Postponed, Rotation, Stage, State
 from bot.engine.announce import announce
 from bot.engine.executor import Executor
-from bot.engine.fanout import Targets
 from bot.store.database import Database
 from bot.store.writing import Transaction
 
@@ -32,38 +29,6 @@ class Opening:
     at: datetime
     until: datetime
     why: str
-
-
-class TargetRows(Targets):
-    """The targets of a fan-out in the store, each saved and audited as soon as it is known."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def done(self, rotation: Rotation, i: int, undoing: bool) -> Mapping[str, Mapping[str, Any]]:
-        """Targets already finished in this direction."""
-        stage = "undone" if undoing else "done"
-        with self._database.read() as reader:
-            rows = reader.targets(rotation.number, i)
-        return {name: row.outputs for name, row in rows.items() if row.stage == stage}
-
-    def known(self, rotation: Rotation, i: int) -> Mapping[str, Mapping[str, Any]]:
-        """What each target gave, whether or not the whole step was done."""
-        with self._database.read() as reader:
-            return {name: row.outputs for name, row in reader.targets(rotation.number, i).items()}
-
-    def record(
-        self, rotation: Rotation, i: int, target: str, *, good: bool, outputs: Mapping[str, Any], evidence: str
-    ) -> bool:
-        """Save one target with its audit row; whether the step is to go on with the others."""
-        run, planned = rotation.steps[i], rotation.plan.steps[i]
-        stage = ("undone" if run.undoing else "done") if good else "failed"
-        detail = {"step": planned.id, "target": target, "result": stage, "evidence": evidence, "outputs": dict(outputs)}
-        entry = Entry(Event.STEP_TARGETS, "keyturn", rotation.id, rotation.plan.credential, detail)
-        with self._database.begin() as tx:
-            tx.put_target(rotation.number, i, target, run.attempt, stage, outputs, evidence)
-            tx.audit(entry)
-            return tx.goes_on(rotation.number, i, run.attempt, run.worker)
 
 
 class Legs:

@@ -73,6 +73,19 @@ class TargetRow:
 
 
 @dataclass(frozen=True, slots=True)
+class TargetWrite:
+    """What became of one target in one attempt of its step, to be stored."""
+
+    rotation: int
+    step: int
+    target: str
+    attempt: int
+    stage: str
+    outputs: Mapping[str, Any]
+    evidence: str
+
+
+@dataclass(frozen=True, slots=True)
 class Declared:
     """A credential as settings, an import or a discovery describe it."""
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Collection, Mapping
+from dataclasses import fields, replace
 from typing import Any
 
 from sqlalchemy import Sequence, bindparam, delete, func, insert, select, update
@@ -20,7 +20,7 @@ from bot.store.intents import IntentWriter
 from bot.store.inventory import InventoryWriter
 from bot.store.outbox import OutboxWriter
 from bot.store.reading import Reader
-from bot.store.records import Head
+from bot.store.records import Head, TargetWrite
 from bot.store.rows import STEP_FIELDS, plan_row, rotation_row, step_row
 from bot.store.session import upsert
 from bot.store.tables import CREDENTIAL, OVERLAP, PLAN, ROTATION, STEP, TARGET
@@ -206,24 +206,14 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentW
         """When the overlap wants its next reminder; None for never."""
         self.connection.execute(update(OVERLAP).where(OVERLAP.c.rotation == number).values(remind_at=at))
 
-    def put_target(
-        self, number: int, step: int, target: str, attempt: int, stage: str, outputs: Mapping[str, Any], evidence: str
-    ) -> bool:
-        """Note what became of one target. False, and nothing is stored, when a later attempt has written already."""
-        row = {
-            "rotation": number,
-            "step": step,
-            "target": target,
-            "attempt": attempt,
-            "stage": stage,
-            "outputs": outputs,
-            "evidence": evidence,
-            "at": self.now,
-        }
+    def put_targets(self, rows: Collection[TargetWrite]) -> None:
+        """Note what became of targets; a row that a later attempt has written already stays as it is."""
         statement: Any = upsert(TARGET, self.connection)
         statement = statement.on_conflict_do_update(
             index_elements=[TARGET.c.rotation, TARGET.c.step, TARGET.c.target],
             set_={name: statement.excluded[name] for name in ("attempt", "stage", "outputs", "evidence", "at")},
             where=TARGET.c.attempt <= statement.excluded.attempt,
         )
-        return self.connection.execute(statement.returning(TARGET.c.target), row).first() is not None
+        names = [one.name for one in fields(TargetWrite)]
+        values = [{name: getattr(row, name) for name in names} | {"at": self.now} for row in rows]
+        self.connection.execute(statement, values)

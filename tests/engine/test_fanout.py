@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
+from bot.core.errors import Transient
 from bot.core.rotation import Overlap, State
+from bot.engine.fanout import measure_each
 from playground.estate import Estate
 from playground.installation import settings_of
 from tests.world import World, describe, held, running
@@ -104,3 +107,24 @@ def test_a_target_that_refuses_holds_the_step_and_retry_goes_on_there(world: Wor
     done = world.wait(number, lambda r: r.is_over)
     assert done.state is State.PROMOTED, describe(done)
     assert [count for i, count in enumerate(restarts(world.estate)) if i != 1] == [1, 1, 1, 1]
+
+
+def test_many_are_looked_at_side_by_side_and_told_in_their_order() -> None:
+    together = Barrier(4)
+
+    def one(name: str) -> str:
+        together.wait(10)  # breaks unless four look at the same time
+        return name.upper()
+
+    names = [f"gw-{n}" for n in range(8)]
+    assert list(measure_each(names, 4, one).items()) == [(name, name.upper()) for name in names]
+
+
+def test_the_first_failure_in_their_order_is_the_one_that_is_told() -> None:
+    def one(name: str) -> str:
+        if name != "a":
+            raise Transient(name)
+        return name
+
+    with pytest.raises(Transient, match="b"):
+        measure_each(["a", "b", "c"], 3, one)

@@ -19,8 +19,8 @@ from bot.core.rotation import Began, Done, Ended, Failed, Rotation, State, Voted
 from bot.engine.board import Board
 from bot.engine.electorate import Electorate
 from bot.engine.executor import Executor
-from bot.engine.legs import TargetRows
 from bot.engine.signers import Signers
+from bot.engine.target_rows import TargetRows
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
 from bot.store.records import Declared

@@ -18,7 +18,8 @@ from bot.core.runbook import DoStep, Section
 from bot.engine.announce import _told
 from bot.engine.executor import Executor
 from bot.engine.judge import silence
-from bot.engine.legs import Legs, TargetRows
+from bot.engine.legs import Legs
+from bot.engine.target_rows import TargetRows
 from bot.store.database import Database
 from tests.engine.test_review_recovery import ME, Noted, load, noted
 from tests.store import samples

@@ -15,7 +15,7 @@ from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
 from bot.core.rotation import Began, Cancelled, NotYet, Overlap, PlanChanged, RolledBack, Skipped, State, Voted
 from bot.store.database import Database
-from bot.store.records import Declared
+from bot.store.records import Declared, TargetWrite
 from tests.store import samples
 
 
@@ -302,9 +302,10 @@ def test_lists_are_newest_first_and_can_be_paged(database: Database) -> None:
 def test_targets_are_fenced_by_their_attempt(database: Database) -> None:
     rotation = samples.request(database)
     with database.begin() as transaction:
-        assert transaction.put_target(rotation.number, 0, "b", 1, "running", {}, "")
-        assert transaction.put_target(rotation.number, 0, "a", 2, "done", {"version": "3"}, "ready")
-        assert not transaction.put_target(rotation.number, 0, "a", 1, "failed", {}, "a late one")
+        of = (rotation.number, 0)
+        ready = TargetWrite(*of, "a", 2, "done", {"version": "3"}, "ready")
+        transaction.put_targets([TargetWrite(*of, "b", 1, "running", {}, ""), ready])
+        transaction.put_targets([TargetWrite(*of, "a", 1, "failed", {}, "a late one")])
     with database.read() as reader:
         targets = reader.targets(rotation.number, 0)
     assert list(targets) == ["a", "b"]
