@@ -85,6 +85,18 @@ def test_outsiders_cannot_vote(standing: Standing, kind: str, surface: str) -> N
             assert town.workspace.intruder.send(draft).acked
 
 
+@pytest.mark.parametrize("kind", OUTSIDERS)
+def test_outsiders_can_neither_start_nor_revoke_nor_look(standing: Standing, kind: str) -> None:
+    """What they may not see does not exist for them, so that no answer tells which credentials there are."""
+    town, user, name = standing.town, kind.replace(" ", "-"), "billing-api-key"
+    for words in (f"start {name} --reason x --yes", f"revoke {name} --reason x --yes", f"plan {name}"):
+        with town.repelled(user, "unknown-credential", about=name) as rows:
+            assert town.workspace.intruder.send(
+                town.workspace.intruder.draft_command(user, "ops", f"/rotate {words}")
+            ).acked
+        assert rows[0].detail["because"] == f"There is no credential '{name}'. See what there is with: list."
+
+
 def test_the_app_s_own_account_cannot_vote(standing: Standing) -> None:
     with standing.town.repelled("keyturn", "kind-bot", about=f"R-{standing.ordinary}"):
         standing.town.workspace.intruder.click("keyturn", standing.card(standing.ordinary), "rotate:approve")

@@ -108,6 +108,23 @@ def test_a_request_replayed_within_five_minutes_has_no_second_effect(by_http: Si
     _nothing_again(by_http, number, seq, told, 5)
 
 
+def test_everything_that_was_ever_sent_has_no_second_effect(by_http: Siege) -> None:
+    """Commands, the form that started, a click and the form of a reason, each of them again."""
+    number = by_http.start()
+    by_http.give_reason("bob", number, "reject", "not now")
+    by_http.wait(number, lambda r: r.ended_at is not None)
+    by_http.request(credential="billing-api-key")
+    before, seq = by_http.everything(), by_http.newest()
+    for delivery in by_http.workspace.deliveries:
+        assert by_http.workspace.intruder.replay(delivery).status == 200
+    by_http.unharmed()
+    assert by_http.everything() == before
+    stored = [row for row in by_http.since(seq, "intent.received") if not row.actor.endswith("/U0ERIN")]
+    assert stored == []
+    again = {source: detail["refused"] for source, detail in by_http.floods() if detail["why"] == "delivered before"}
+    assert again == {"slack:T0KEYTURN/U0ALICE": 3, "slack:T0KEYTURN/U0BOB": 1}
+
+
 @pytest.mark.parametrize("envelope", ["new", "same"])
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(minutes=6), timedelta(days=2)])
 def test_a_delivery_replayed_over_a_socket_has_no_second_effect(
