@@ -31,9 +31,6 @@ cover: $(VENV)/.synced-dev  ## All tests with branch coverage, and its report
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-soak: $(VENV)/.synced-dev  ## Every boundary on both databases; takes half an hour
-	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_SAMPLE=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/kill $(ARGS)
-
 lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from pathlib import Path
 
 TEMPLATE = "keyturn_template"
 _USER = "keyturn"
+ROOM = 2 * 1024**3
 
 
 def found() -> Path | None:
@@ -79,7 +80,7 @@ def shared(root: Path) -> Iterator[Server]:
 
 
 def _start() -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="keyturn-pg-"))  # short: a socket's path has at most 107 bytes
+    folder = Path(tempfile.mkdtemp(prefix="keyturn-pg-", dir=_memory()))  # short: a socket's path has at most 107 bytes
     if os.geteuid() == 0:
         os.chown(folder, _owner().pw_uid, _owner().pw_gid)
     _pg("initdb", "-D", str(folder / "data"), "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync", folder=folder)
@@ -89,6 +90,9 @@ def _start() -> Path:
         "max_connections=300",
         "shared_buffers=64MB",
         "autovacuum_naptime=1h",
+        "fsync=off",  # a killed process, PostgreSQL's own included, loses nothing that the kernel has
+        "full_page_writes=off",
+        "max_wal_size=256MB",
     ]
     with (folder / "data" / "postgresql.conf").open("a") as file:
         file.write("\n".join(options) + "\n")
@@ -101,6 +105,12 @@ def _start() -> Path:
     database.migrate()
     database.close()
     return folder
+
+
+def _memory() -> Path | None:
+    """A folder in memory, where there is one with room: a copy of a template takes a tenth of the time there."""
+    place = Path("/dev/shm")
+    return place if os.access(place, os.W_OK) and shutil.disk_usage(place).free > ROOM else None
 
 
 def _pg(program: str, *words: str, folder: Path) -> None:

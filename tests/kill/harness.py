@@ -10,19 +10,26 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from bot.store.database import Database
+import httpx
+
 from playground.estate import Estate
 from playground.estate.clock import VirtualClock
+from playground.estate.server import Reply, Request
 from playground.installation import settings_of, text_of
+from tests.kill.databases import Bench
+from tests.kill.judge import Before, Verdict, judge
 from tests.kill.life import Life
+from tests.kill.scene import Scene
+from tests.kill.stories import STORIES
 
 ROOT = Path(__file__).parents[2]
+TOKEN_LIFE = 3600.0
 
 
 class JumpClock(VirtualClock):
@@ -34,31 +41,73 @@ class JumpClock(VirtualClock):
         return time.time() + JumpClock.jumped
 
 
-@dataclass
-class Verdict:
-    """What a run left."""
+class _Shortcut(httpx.BaseTransport):
+    """Carries the clients' calls straight to the programs of the estate, which answer as they do over a socket."""
 
-    finished: bool
-    state: dict[str, Any] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
+    def __init__(self, estate: Estate) -> None:
+        self._estate = estate
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        url, headers = request.url, request.headers
+        service = next(service for service in self._estate.services if service.port == url.port)
+        if service._server is None:
+            raise httpx.ConnectError("it does not run", request=request)
+        asked = Request(request.method, url.path, dict(url.params), headers, request.read())
+        answer = service._server.answer(asked)
+        if not isinstance(answer, Reply):
+            raise httpx.RemoteProtocolError("no answer", request=request)
+        return httpx.Response(answer.status, json=answer.body, headers=dict(answer.headers))
+
+
+class Unreached(AssertionError):
+    """A life came to its end without crossing the boundary at which it was to die."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A point of a run at which the bot was idle, to which estate and database can be taken back."""
+
+    crossed: int
+    """How many boundaries had been crossed."""
+    place: str
+    scene: Scene
+    kept: int
+    """Number of the database."""
+
+
+@dataclass
+class Recording:
+    """An undisturbed run."""
+
+    name: str
+    naive: bool
+    before: Before
+    moments: list[Moment]
     crossings: list[str] = field(default_factory=list)
+    verdict: Verdict = field(default_factory=lambda: Verdict([]))
 
 
 class Harness:
-    """One estate, one zygote, many experiments."""
+    """One estate, one zygote, one database, many experiments."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, bench: Bench) -> None:
         JumpClock.jumped = 0.0
         self.folder = folder
+        self.bench = bench
         self.estate = Estate.start(
             clock=JumpClock(1.0),
             gateways=2,
             clients=3,
             applications=("billing", "reports"),
-            calls_per_second=0.001,
+            calls_per_second=1e-6,  # the clients call when time jumps, and not by themselves
+            restart_seconds=0.01,
             directory=folder / "estate",
         )
-        self.settings = text_of(settings_of(self.estate, watched="2h", clock={"rate": 1.0}))
+        assert self.estate.clients is not None
+        shortcut = httpx.Client(transport=_Shortcut(self.estate))
+        self.estate.clients._http = shortcut
+        for gateway in self.estate.gateways:
+            gateway._http = gateway._boot.cache._http = shortcut
         self._control = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         threading.Thread(target=self._control.serve_forever, daemon=True).start()
         self._zygote = subprocess.Popen(
@@ -70,6 +119,8 @@ class Harness:
         )
         self._turn = threading.Lock()
         self._round()
+        self._start = Scene(self.estate, folder / "scene-start")
+        self._recording: Recording | None = None
 
     def close(self) -> None:
         """Stop everything."""
@@ -79,48 +130,66 @@ class Harness:
         self._control.shutdown()
         self._control.server_close()
         self.estate.stop()
+        self.bench.clear()
 
-    def run(self, database_url: str, credential: str, *, die_at: int = 0, **more: Any) -> Verdict:
-        """One experiment: live, dying at the boundary if one is given, then live again until it ends; judge."""
-        self._tidy()
-        before = self._keys()
-        failures = self._failures()
-        crossings: list[str] = []
-        died = self._live(database_url, credential, die_at, **more)
-        if died is None:
-            self._live_on(database_url, credential, **more)
-        else:
-            crossings = died
-        verdict = self._judge(database_url, credential, before, rolled_back=bool(more.get("roll_back_at")))
-        verdict.crossings = crossings
-        if self._failures() != failures:
-            verdict.problems.append(f"{self._failures() - failures} logins failed")
-        return verdict
+    def record(self, name: str, *, naive: bool = False) -> Recording:
+        """An undisturbed run, for which experiments can be made until the next one is recorded."""
+        self.bench.clear()
+        self._begin()
+        self._live(name, rehearsal=True)
+        self._begin()
+        self._recording = recording = Recording(name, naive, Before.of(self.estate), [])
+        self._keep(0, "begin/1")
+        crossings = self._live(name, naive=naive, records=True)
+        assert crossings is not None
+        recording.crossings = crossings
+        recording.verdict = self._judge(recording)
+        return recording
 
-    def _tidy(self) -> None:
-        """A key that was rolled back stays published for its tokens; when those are gone, take it out."""
-        left = [key["kid"] for key in self.estate.identity.keys.all() if key["state"] == "previous"]
-        if left:
-            self._jump(time.time() + JumpClock.jumped + 7200)
-        for kid in left:
-            self.estate.identity.keys.disable(kid)
-
-    def _live_on(self, database_url: str, credential: str, **more: Any) -> None:
-        if self._live(database_url, credential, 0, **more) is None:
+    def kill(self, recording: Recording, number: int) -> Verdict:
+        """One experiment: live, die at that crossing of the recording, live again until it ends; judge."""
+        moment = next(moment for moment in reversed(recording.moments) if moment.crossed <= number)
+        self._go_back(moment)
+        name, naive = recording.name, recording.naive
+        target, crossed = recording.crossings[number], recording.crossings[: moment.crossed]
+        if self._live(name, die_at=target, crossed=crossed, place=moment.place, naive=naive) is not None:
+            raise Unreached(target)
+        if self._live(name, naive=naive) is None:
             raise AssertionError("a life that nobody killed did not end by itself")
+        return self._judge(recording)
 
-    def _live(self, database_url: str, credential: str, die_at: int, **more: Any) -> list[str] | None:
+    def _judge(self, recording: Recording) -> Verdict:
+        story, before = STORIES[recording.name], recording.before
+        if story.emergency:  # tokens of the suspected key were refused; once everybody has signed in anew, none is
+            self._jump(self.estate.clock.now() + TOKEN_LIFE)
+            before = replace(before, failures=Before.of(self.estate).failures)
+            self._jump(self.estate.clock.now() + TOKEN_LIFE)
+        return judge(self.bench.url, story, self.estate, before)
+
+    def _begin(self) -> None:
+        self._go_back(Moment(0, "", self._start, 0))
+
+    def _go_back(self, moment: Moment) -> None:
+        self.bench.lay(moment.kept)
+        JumpClock.jumped = moment.scene.set() - time.time()
+
+    def _keep(self, crossed: int, place: str) -> None:
+        assert self._recording is not None
+        moments = self._recording.moments
+        folder = Path(tempfile.mkdtemp(prefix="scene-", dir=self.folder)) / "secrets"
+        moments.append(Moment(crossed, place, Scene(self.estate, folder), self.bench.keep()))
+
+    def _live(self, name: str, **more: Any) -> list[str] | None:
         """Crossings of a life that came to its end; None when it was killed. Raises when it failed."""
         result = Path(tempfile.mktemp(dir=self.folder))
+        settings = settings_of(self.estate, watched="2h", **{"clock": {"rate": 1.0}, **STORIES[name].settings})
         life = Life(
-            database_url=database_url,
-            settings=self.settings,
+            database_url=self.bench.url,
+            settings=text_of(settings),
             folder=str(self.folder),
             control=f"http://127.0.0.1:{self._control.server_address[1]}",
-            credential=credential,
-            requester="alice" if credential == "identity-signing" else "dave",
+            story=name,
             result=str(result),
-            die_at=die_at,
             **more,
         )
         assert self._zygote.stdin is not None
@@ -135,63 +204,6 @@ class Harness:
         if status["code"] != 0:
             raise AssertionError(text)
         return list(json.loads(text))
-
-    # --- judging ------------------------------------------------------------------------------------------------------
-
-    def _judge(self, database_url: str, credential: str, before: dict[str, Any], *, rolled_back: bool) -> Verdict:
-        database = Database.open(database_url)
-        try:
-            with database.read() as reader:
-                (known,) = reader.rotations(limit=2)
-                rotation = reader.rotation(known.number)
-                rows = list(reader.audit_rows())
-        finally:
-            database.close()
-        assert rotation is not None
-        verdict = Verdict(rotation.is_over)
-        verdict.state = {
-            "state": rotation.state.value,
-            "overlap": rotation.overlap.value,
-            "steps": {
-                planned.id: run.stage.value for planned, run in zip(rotation.plan.steps, rotation.steps, strict=True)
-            },
-        }
-        problems = verdict.problems
-        began: set[tuple[str, str]] = set()
-        for row in rows:
-            key = (row.event.partition(".")[0], str(row.detail.get("step")))
-            if row.event in ("step.intent", "undo.intent"):
-                began.add(key)
-            if row.event in ("step.outcome", "undo.outcome") and key not in began:
-                problems.append(f"{key} has an outcome without an earlier intent")
-        after = self._keys()
-        if credential == "identity-signing":
-            problems += _judge_signing(before["signing"], after["signing"], rolled_back)
-        else:
-            problems += self._judge_api_key(before["api"], after["api"], rolled_back)
-        return verdict
-
-    def _judge_api_key(self, before: list[Any], after: list[Any], rolled_back: bool) -> list[str]:
-        old, left = [key["id"] for key in before], [key["id"] for key in after]
-        problems = []
-        if len(left) != 1 or (left == old) is not rolled_back:
-            problems.append(f"api keys of billing: {old} became {left}")
-        folder = self.estate.secrets_directory / "billing"
-        versions = sorted(path.name for path in (folder / "versions").iterdir())
-        if (folder / "current" / "id").read_text().strip() != left[0]:
-            problems.append("the current secret is not the living key's")
-        if len(versions) != 1:
-            problems.append(f"secret versions left: {versions}")
-        return problems
-
-    def _keys(self) -> dict[str, Any]:
-        keys = self.estate.identity.keys.all()
-        api = [key for key in self.estate.identity.api_keys.all() if key["client"] == "billing"]
-        return {"signing": keys, "api": api}
-
-    def _failures(self) -> int:
-        assert self.estate.clients is not None
-        return int(self.estate.clients.stats()["failures_total"])
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
@@ -209,12 +221,18 @@ class Harness:
         harness = self
 
         class Handler(BaseHTTPRequestHandler):
-            """`/offset` tells how far time was moved; `/jump?to=` moves it, lets every client work, and tells."""
+            """`/offset` tells how far time was moved; `/jump?to=` moves it, lets every client work, and tells.
+
+            `/keep?crossed=&place=` keeps estate and database as they are.
+            """
 
             def do_GET(self) -> None:
                 url = urlsplit(self.path)
+                asked = {name: values[0] for name, values in parse_qs(url.query).items()}
                 if url.path == "/jump":
-                    harness._jump(float(parse_qs(url.query)["to"][0]))
+                    harness._jump(float(asked["to"]))
+                if url.path == "/keep":
+                    harness._keep(int(asked["crossed"]), asked["place"])
                 body = str(JumpClock.jumped).encode()
                 self.send_response(200)
                 self.send_header("Content-Length", str(len(body)))
@@ -237,33 +255,10 @@ class Harness:
                     self._round()
 
 
-def _judge_signing(before: list[Any], after: list[Any], rolled_back: bool) -> list[str]:
-    def kids(keys: list[Any], *states: str) -> list[str]:
-        return sorted(str(key["kid"]) for key in keys if key["state"] in states)
-
-    problems = []
-    living = ("next", "current", "previous")
-    if len(kids(after, "current")) != 1:
-        problems.append(f"current keys: {kids(after, 'current')}")
-    # What was rolled back after it had signed stays published, so that its tokens go on working until they end.
-    left = sorted(
-        {*kids(before, *living), *kids(after, "previous")} - (set() if rolled_back else {*kids(before, "current")})
-    )
-    expected = left if rolled_back else sorted({*left, *kids(after, "current")})
-    if kids(after, *living) != expected or kids(after, "next") != kids(before, "next"):
-        problems.append(f"living keys went from {kids(before, *living)} to {kids(after, *living)}")
-    if (kids(after, "current") == kids(before, "current")) is not rolled_back:
-        problems.append(f"the key in use went from {kids(before, 'current')} to {kids(after, 'current')}")
-    made = len(after) - len(before)
-    if made > 1:
-        problems.append(f"{made} keys were made")
-    return problems
-
-
 @contextmanager
-def harness(folder: Path) -> Iterator[Harness]:
+def harness(folder: Path, bench: Bench) -> Iterator[Harness]:
     """A harness that is closed at the end."""
-    made = Harness(folder)
+    made = Harness(folder, bench)
     try:
         yield made
     finally:

@@ -1,0 +1,68 @@
+"""What people do in a run under the killer, and what is to come of it: one story per entry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Line:
+    """What a person says as soon as nothing else is left to do; `{number}` is that of the newest rotation."""
+
+    person: str
+    words: str
+    at: str = ""
+    """Only while the newest rotation stands at this step."""
+
+
+@dataclass(frozen=True)
+class Story:
+    """One credential, and who says what in which order."""
+
+    credential: str
+    lines: tuple[Line, ...]
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Whole sections of the settings to replace."""
+    rotations: int = 1
+    """How many rotations there are at the end, all of them over."""
+    keeps_old: bool = False
+    """The old key is the one in use at the end, because somebody took everything back."""
+    leaves: int = 0
+    """How many keys stay published that a rotation had made before another one took over."""
+    emergency: bool = False
+    """The suspected key is disabled at the end and stays to be looked at; meanwhile logins may fail, but not after."""
+
+
+_OWNERS = {"identity-signing": "alice", "billing-api-key": "dave"}
+
+
+def _ordinary(credential: str, *more: Line, keeps_old: bool = False) -> Story:
+    opening = Line(_OWNERS[credential], f'start {credential} --reason "weekly"')
+    return Story(credential, (opening, Line("bob", "approve R-{number}"), *more), keeps_old=keeps_old)
+
+
+def _emergency(credential: str, order: str, *before: Line, at: str = "") -> Story:
+    opening = Line("carol", f'revoke {credential} --reason "seen in a public log" --order {order}', at)
+    lines = (*before, opening, Line("bob", "approve R-{number}"))
+    settings = {"roles": {"all": {"who": ["platform", "sec-oncall"], "may": ["start", "rollback", "revoke"]}}}
+    over = bool(before)
+    return Story(credential, lines, settings, rotations=1 + over, leaves=int(over), emergency=True)
+
+
+_BACK = Line("bob", 'rollback R-{number} --reason "errors"', at="quiet")
+
+STORIES = {
+    "signing-key": _ordinary("identity-signing"),
+    "api-key": _ordinary("billing-api-key"),
+    "signing-key-back": _ordinary("identity-signing", _BACK, keeps_old=True),
+    "api-key-back": _ordinary("billing-api-key", _BACK, keeps_old=True),
+    "signing-key-revoked": _emergency("identity-signing", "replace-first"),
+    "signing-key-contained": _emergency("identity-signing", "contain-first"),
+    "signing-key-taken-over": _emergency(
+        "identity-signing", "contain-first", *_ordinary("identity-signing").lines, at="learn"
+    ),
+    "api-key-revoked": _emergency("billing-api-key", "replace-first"),
+    "api-key-contained": _emergency("billing-api-key", "contain-first"),
+}
