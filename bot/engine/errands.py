@@ -30,7 +30,7 @@ LONGEST_DELAY = 300.0
 AFTER_MISTAKE = 60.0
 """Seconds until what was refused is tried again: settings and permissions are mended meanwhile."""
 MOST_FAILURES = 200
-SHORTEST_NAP, LONGEST_NAP = 0.02, 15.0
+SHORTEST_NAP, LONGEST_NAP = 0.02, 5.0
 
 
 class Errands:
