@@ -101,7 +101,7 @@ class House:
         assert self.bot.room is not None
         return self.bot.room
 
-    def wait(self, predicate: Callable[[], Found], what: str = "", timeout: float = 10.0) -> Found:
+    def wait(self, predicate: Callable[[], Found | None], what: str = "", timeout: float = 10.0) -> Found:
         """The first truthy answer, asked at every change in the workspace and now and then."""
         deadline = time.monotonic() + timeout
         while True:
