@@ -67,7 +67,7 @@ class Legs:
             seen = reader.rotation(number)
         changed, opens = None, None
         if seen is not None and seen.state is State.APPROVED and not any(run.touched for run in seen.steps):
-            opens = self._opening(seen)
+            opens = None if seen.plan.emergency else self._opening(seen)  # a revocation does not wait for a window
             changed = self._replan(seen) if opens is None else None
         with self._database.begin() as tx:
             rotation = tx.rotation(number)

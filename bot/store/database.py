@@ -147,8 +147,12 @@ class Database:
         """The engine's time."""
         if self.path is not None:
             return self.clock.at(datetime.now(UTC))
-        with self.read() as reader:
-            return reader.now
+        try:
+            connection, now = self._connect_postgres(isolation_level="AUTOCOMMIT")  # one round trip instead of three
+        except DATABASE_ERRORS as error:
+            raise explain(error) from None
+        connection.close()
+        return self.clock.at(now)
 
     def check_schema(self) -> None:
         """Raise `Permanent`, with what to do, when the schema is not the one of this version, or not writable."""
@@ -189,10 +193,12 @@ class Database:
                 connection.close()
                 raise
             return connection, datetime.now(UTC)
+        options = {} if write else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
+        return self._connect_postgres(**options)
+
+    def _connect_postgres(self, **options: Any) -> tuple[Connection, datetime]:
         for again in (True, False):
-            connection = self.engine.connect()
-            if not write:
-                connection = connection.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+            connection = self.engine.connect().execution_options(**options)
             try:
                 return connection, database_now(connection)
             except DBAPIError as error:
