@@ -303,7 +303,7 @@ def test_slack_down_at_the_approval_is_caught_up_with_when_it_is_back(open_house
     card = house.revoke(order="contain-first")
     house.workspace.faults.at("conversations.create", house.workspace.faults.down)
     house.workspace.click("bob", card, "rotate:approve")
-    house.wait(lambda: rotation(house).state is State.ASKING, "the revocation goes on")
+    house.wait(lambda: house.workspace.faults.outage, "the outage")
     person = Person("carol", "Carol", frozenset({"U0CAROL"}), PersonKind.MEMBER)
     for _ in range(3):
         house.wait(lambda: rotation(house).state is State.ASKING, "the next question")
