@@ -30,6 +30,8 @@ LONGEST_DELAY = 300.0
 AFTER_MISTAKE = 60.0
 """Seconds until what was refused is tried again: settings and permissions are mended meanwhile."""
 MOST_FAILURES = 200
+NOT_SENT = "it was over before anybody was paged"
+MAYBE_SENT = "it was over; somebody may have been paged"
 SHORTEST_NAP, LONGEST_NAP = 0.02, 5.0
 
 
@@ -114,7 +116,7 @@ class Errands:
         if self._errand(row.kind) is None:
             return "not configured"
         if row.kind == "page" and rotation.is_over and rotation.state is not State.ABANDONED:
-            return "it was over before anybody was paged"
+            return MAYBE_SENT if _begun(row) else NOT_SENT
         if row.kind != "resolve":
             return None
         pages = [each for each in tx.errands(row.rotation) if each.kind == "page"]
@@ -124,9 +126,9 @@ class Errands:
             return True
         for each in pages:
             if each.done_at is None:
-                tx.finish_errand(each.id, {}, "it was over before anybody was paged")
-        tried = any(each.outputs or each.failures for each in pages)
-        return None if tried else "nobody was paged"
+                tx.finish_errand(each.id, {}, MAYBE_SENT if _begun(each) else NOT_SENT)
+        sent = any(_begun(each) or each.note == MAYBE_SENT for each in pages)
+        return None if sent else "nobody was paged"
 
     def _attempt(self, row: ErrandRow, rotation: Rotation) -> None:
         delay, problem = timedelta(0), ""
@@ -217,6 +219,11 @@ class Errands:
     def _stretched(self, seconds: float) -> timedelta:
         """Real seconds on the engine's clock."""
         return timedelta(seconds=seconds * self._database.clock.rate)
+
+
+def _begun(row: ErrandRow) -> bool:
+    """Whether anybody has tried it: it worked, it failed, or whoever had claimed it died over it."""
+    return bool(row.outputs or row.failures or (row.done_at is None and row.claimed_until))
 
 
 _NAMES = {"page": "page", "resolve": "end of the page", "ticket": "ticket"}

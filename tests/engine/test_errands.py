@@ -16,6 +16,7 @@ from bot.core.rotation import Called, Expired
 from bot.engine.errands import MOST_FAILURES, Errands, defaults, scope_of_incident
 from bot.store.database import Database
 from bot.store.records import ErrandRow
+from bot.store.tables import ERRAND
 from tests.engine.calamity import Calamity, plan
 from tests.stand_ins.github import GitHub
 from tests.stand_ins.pagerduty import PagerDuty
@@ -235,7 +236,7 @@ def test_what_fails_for_ever_delays_no_revocation(stage: Stage) -> None:
     assert due > now + 30 * timedelta(seconds=1), "and it waits before it tries again"
     rows = stage.rows()
     assert rows["ticket-1"].failures == 2
-    assert rows["page-1-opened"].note == "it was over before anybody was paged"
+    assert rows["page-1-opened"].note == "it was over; somebody may have been paged"
     told = [row.text for row in stage.calamity.notices() if row.key.startswith("incident-1-ticket")]
     assert len(told) == 1
     assert told[0].startswith("The ticket did not work:")
@@ -315,6 +316,29 @@ def test_the_end_waits_for_a_page_that_is_being_sent(stage: Stage) -> None:
     assert stage.errands.turn() > 0
     resolve = stage.rows()["resolve-1"]
     assert (resolve.done_at, resolve.note) == (None, "waits for a page")
+
+
+@pytest.mark.parametrize("first", ["page", "resolve"])
+def test_a_page_by_one_who_died_is_ended_too(stage: Stage, monkeypatch: pytest.MonkeyPatch, first: str) -> None:
+    begin(stage)
+
+    def die(*_: Any) -> None:
+        raise Died
+
+    dying = stage.another()
+    monkeypatch.setattr(dying, "_done", die)
+    with pytest.raises(Died):
+        dying.turn()
+    assert stage.states() == ["triggered"]
+    finish(stage)
+    with stage.calamity.database.begin() as tx:  # the dead one's claim is over
+        for row in tx.errands(1):
+            when = tx.now - (2 if row.kind == first else 1) * MINUTE
+            of = ERRAND.c.id == row.id
+            claimed = when if row.claimed_until else None
+            tx.connection.execute(ERRAND.update().where(of).values(due_at=when, claimed_until=claimed))
+    stage.errands.turn()
+    assert stage.states() == ["resolved"]
 
 
 def test_a_page_whose_answer_was_lost_is_ended_too(stage: Stage) -> None:
