@@ -88,13 +88,24 @@ def release(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> De
     return Decision(settled(rotation), entries)  # a step of the containment is still under way or held
 
 
-def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
-    if rotation.amendment is not None:
-        return _voted_on_amendment(rotation, rotation.amendment, event, now)
+def check_ballot(rotation: Rotation, event: Voted, now: datetime) -> None:
+    """Refuse a vote that comes too late or is about another plan: nobody has to be asked about that."""
+    amendment = rotation.amendment
+    if amendment is not None:
+        _same_plan(rotation.id, event, amendment.digest, amendment.nonce)
+        if now >= amendment.expires_at:
+            raise Refused(f"The request to skip a step of {rotation.id} has expired; ask again.", code="expired")
+        return
     if rotation.state is not State.REQUESTED:
         raise Refused(f"{rotation.id} {past(rotation)}; your vote changed nothing.", code="late")
     _same_plan(rotation.id, event, rotation.plan.digest, rotation.nonce)
     _in_time(rotation, now)
+
+
+def voted(rotation: Rotation, event: Voted, now: datetime) -> Decision:
+    check_ballot(rotation, event, now)
+    if rotation.amendment is not None:
+        return _voted_on_amendment(rotation, rotation.amendment, event, now)
     if event.person == rotation.plan.requester:
         raise Refused(
             f"You asked for {rotation.id} yourself; another person has to {verb(event)} it. "
@@ -158,9 +169,6 @@ def _rejected(rotation: Rotation, event: Voted, now: datetime) -> Decision:
 
 
 def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, now: datetime) -> Decision:
-    _same_plan(rotation.id, event, amendment.digest, amendment.nonce)
-    if now >= amendment.expires_at:
-        raise Refused(f"The request to skip a step of {rotation.id} has expired; ask again.", code="expired")
     if event.person == amendment.requester:
         raise Refused(f"You asked to skip this step of {rotation.id}; another person has to agree.", "self-approval")
     if event.approve:

@@ -11,6 +11,7 @@ from typing import Any
 from bot.contracts.command import Call, CredentialView, Draft, HistoryLine, Need, RunbookView, Summary
 from bot.contracts.people import Directory
 from bot.core.calling import stage_due
+from bot.core.consent import check_ballot
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
@@ -214,15 +215,16 @@ class Board:
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
         """Count an approval or a rejection, on membership read now.
 
-        Cheap refusals come first: who it is and what they signed, before Slack is asked who is in which group.
+        Cheap refusals come first: what is late or of another plan, then what was signed, and Slack is asked last.
         """
         rotation = self.find(call, text)
         bound = {"digest": call.bound.get("digest", ""), "nonce": call.bound.get("nonce", "")}
         if approve and rotation.unconfirmed and self._policy.same_person(call.person, rotation.plan.requester):
             return self._confirm(call, rotation, bound)
         try:
-            signed = self._electorate.signature(call, rotation, "approve" if approve else "reject")
             now = self._database.now()
+            check_ballot(rotation, Voted(call.person.id, approve, "", **bound), now)
+            signed = self._electorate.signature(call, rotation, "approve" if approve else "reject")
             verdict = self._electorate.verdict(call, rotation, target_of(rotation), now, signed=signed is not None)
             if not verdict.allowed:
                 raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
@@ -248,6 +250,9 @@ class Board:
     def _confirm(self, call: Call, rotation: Rotation, bound: Mapping[str, str]) -> Rotation:
         """Who asked on the command line signs it too: an account of the host is not enough for an emergency."""
         try:
+            still_here = self._policy.may(call.person, Need.SEE, target_of(rotation), call.channel, {})
+            if not still_here.allowed:
+                raise Refused(still_here.because, code=still_here.code)
             signed = self._electorate.signature(call, rotation, "request")
             if signed is None:
                 raise Refused(

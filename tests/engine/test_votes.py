@@ -98,8 +98,10 @@ def test_signatures_that_do_not_count(stage: Stage) -> None:
     for word in ("break-glass", "request", "reject"):
         other = stage.signature("bob", rotation, word)
         assert refusal(lambda other=other: stage.vote("bob", rotation, sign=other)) == "bad-signature"  # type: ignore[misc]
+    calls = stage.people.asked
     forged = replace(rotation, nonce="0" * 16)
     assert refusal(lambda: stage.vote("bob", forged)) == "stale-plan", "signed, but not for what stands there"
+    assert stage.people.asked == calls, "Slack was asked about a vote that cannot count"
     edited = {"bound": bound_to(rotation), "sign": stage.signature("bob", forged)}
     assert refusal(lambda: stage.vote("bob", rotation, **edited)) == "bad-signature"
     assert stage.load(rotation).votes == ()
