@@ -15,6 +15,9 @@ PARTS = {
     "verify": ("benchmarks.audit", "verification"),
     "start": ("benchmarks.start", "starts"),
     "waiting": ("benchmarks.waiting", "waiting"),
+    "revocation": ("benchmarks.emergency", "revocations"),
+    "containment": ("benchmarks.emergency", "containments"),
+    "calls": ("benchmarks.emergency", "machine_parts"),
 }
 
 

@@ -27,7 +27,7 @@ class Bar:
 
     def __str__(self) -> str:
         sign = "≥" if self.at_least else "≤"
-        return f"{sign} {self.limit:g}{'×' if self.of == 'ratio' else ''}"
+        return f"{sign} {self.limit:.3g}{'×' if self.of == 'ratio' else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,8 +71,9 @@ def fan_out(
     run, step = rotation.steps[i], rotation.plan.steps[i].step
     assert step.each is not None
     names = Targets.of(step.each, scope)
-    finished = dict(targets.done(rotation, i, run.undoing))
-    known = targets.known(rotation, i)  # a target that fails keeps what it gave before: its undo needs that
+    again = run.undoing or run.attempt > 1  # the first attempt finds nothing
+    finished = dict(targets.done(rotation, i, run.undoing)) if again else {}
+    known = targets.known(rotation, i) if again else {}  # a target that fails keeps what it gave: its undo needs that
     problems: dict[str, KeyturnError] = {}
     stopped = Event()
 
