@@ -446,24 +446,32 @@ def test_a_reason_and_a_name_full_of_markup_speak_to_nobody(siege: Siege) -> Non
 # --- when -------------------------------------------------------------------------------------------------------------
 
 
-def test_an_approval_after_the_expiry_counts_for_nothing(siege: Siege) -> None:
+@pytest.mark.parametrize("timers", ["awake", "asleep"])
+def test_an_approval_after_the_expiry_counts_for_nothing(siege: Siege, timers: str) -> None:
+    """Whether or not the bot has noticed yet that the requests lapsed."""
     need_ssh_keygen()
     ordinary, revocation = siege.start(), siege.revoke()
     armored = " ".join(siege.tokens["carol"].sign(siege.ballot(revocation)).split("\n"))
     card = siege.shows(ordinary, "asks to rotate")
+    assert siege.bot is not None
+    if timers == "asleep":
+        siege.bot.engine.timers.stop()
     siege.database.clock.advance(timedelta(hours=25))
+    if timers == "awake":
+        for number in (ordinary, revocation):
+            siege.wait(number, lambda r: r.state is not State.REQUESTED)
     siege.workspace.click("bob", card, "rotate:approve", force=True)
     siege.type("carol", f'approve R-{revocation} --signature "{armored}"')
-    for number in (ordinary, revocation):
-        ended = siege.wait(number, lambda r: r.state is not State.REQUESTED)
-        assert (ended.votes, ended.started_at) == ((), None)
 
     def refused() -> list[Any]:
         return [row for row in siege.audit() if row.event == "intent.refused"]
 
     siege.until(lambda: len(refused()) == 2, lambda: str(siege.audit()[-5:]), 15)
-    assert {row.detail["code"] for row in refused()} <= {"expired", "late"}
+    assert {row.detail["code"] for row in refused()} == {"late" if timers == "awake" else "expired"}
     assert {row.rotation for row in refused()} == {f"R-{ordinary}", f"R-{revocation}"}
+    for number in (ordinary, revocation):
+        ended = siege.rotation(number)
+        assert (ended.votes, ended.started_at) == ((), None)
     assert len(siege.estate.identity.keys.all()) == 1
     siege.unharmed()
 
