@@ -215,16 +215,16 @@ class Board:
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
         """Count an approval or a rejection, on membership read now.
 
-        Cheap refusals come first: what is late or of another plan, then what was signed, and Slack is asked last.
+        Cheap refusals come first: what was signed, then what is late or of another plan; Slack is asked last.
         """
         rotation = self.find(call, text)
         bound = {"digest": call.bound.get("digest", ""), "nonce": call.bound.get("nonce", "")}
         if approve and rotation.unconfirmed and self._policy.same_person(call.person, rotation.plan.requester):
             return self._confirm(call, rotation, bound)
         try:
+            signed = self._electorate.signature(call, rotation, "approve" if approve else "reject")
             now = self._database.now()
             check_ballot(rotation, Voted(call.person.id, approve, "", **bound), now)
-            signed = self._electorate.signature(call, rotation, "approve" if approve else "reject")
             verdict = self._electorate.verdict(call, rotation, target_of(rotation), now, signed=signed is not None)
             if not verdict.allowed:
                 raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
