@@ -25,6 +25,8 @@ class Board:
     """Sentences about features that lack a scope."""
     refused: str = ""
     """Why this person sees nothing."""
+    urgent: frozenset[int] = frozenset()
+    """Numbers of those that revoke."""
 
 
 def home(board: Board) -> dict[str, Any]:
@@ -35,7 +37,10 @@ def home(board: Board) -> dict[str, Any]:
         return {"type": "home", "blocks": page.fit()}
     page.add(
         header("Waiting for your approval"),
-        *_lines([_request(one) for one in board.waiting], "Nothing waits for your approval."),
+        *_lines(
+            [_request(one, urgent=one.number in board.urgent) for one in board.waiting],
+            "Nothing waits for your approval.",
+        ),
         rank=0,
     )
     page.add(header("Open rotations"), *_lines([_open(one) for one in board.running], "No rotation is open."), rank=1)
@@ -63,9 +68,10 @@ def _lines(lines: Sequence[str], nothing: str) -> list[Block]:
     return sections(shown, 4)
 
 
-def _request(one: Summary) -> str:
+def _request(one: Summary, *, urgent: bool) -> str:
+    emergency = "*EMERGENCY* revocation " if urgent else ""
     return (
-        f"*R-{one.number}* {code(one.credential)} in {escape(one.environment, 60)}, asked for by "
+        f"{emergency}*R-{one.number}* {code(one.credential)} in {escape(one.environment, 60)}, asked for by "
         f"{escape(one.requester, 80)} at {date(one.created_at)}: `/rotate approve R-{one.number}` or its card"
     )
 

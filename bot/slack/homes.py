@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 
 from bot.contracts.command import Call, CredentialView, Need, Rotations, Summary
 from bot.contracts.people import Directory
 from bot.core.errors import KeyturnError, Transient
 from bot.core.policy import Person, PersonKind, Policy
+from bot.core.rotation import Rotation
 from bot.slack.api import SlackApi
 from bot.slack.deliveries import user_of
 from bot.slack.home import Board, home
@@ -120,23 +121,35 @@ class Homes:
         call = Call("status", Need.SEE, person)
         running = self._rotations.recent(call, only_open=True, limit=100)
         credentials = self._rotations.credentials(call, limit=200)
-        waiting = self._waiting(person, running, credentials)
+        asked = [self._rotations.find(call, f"R-{one.number}") for one in running if one.state == "requested"]
+        waiting = self._waiting(person, running, credentials, {one.number: one for one in asked})
         mine = self._owned(person, credentials)
-        return Board(waiting, running, mine or credentials, notes)
+        urgent = frozenset(one.number for one in asked if one.plan.emergency)
+        return Board(waiting, running, mine or credentials, notes, urgent=urgent)
 
     def _waiting(
-        self, person: Person, running: Sequence[Summary], credentials: Sequence[CredentialView]
+        self,
+        person: Person,
+        running: Sequence[Summary],
+        credentials: Sequence[CredentialView],
+        asked: Mapping[int, Rotation],
     ) -> list[Summary]:
+        """Requests that the person may approve: by the frozen list where there is one, by membership otherwise."""
         known = {(one.name, one.environment): one for one in credentials}
         found = []
         for one in running:
-            target = known.get((one.credential, one.environment))
-            if one.state != "requested" or target is None:
+            target, rotation = known.get((one.credential, one.environment)), asked.get(one.number)
+            if target is None or rotation is None or any(vote.person == person.id for vote in rotation.votes):
                 continue
-            groups = self._directory.groups(self._policy.needed_groups(target))
-            if self._policy.may_approve(person, target, one.requester, "", groups):
+            if rotation.eligible is not None:
+                may = person.id in rotation.eligible
+            else:
+                groups = self._directory.groups(self._policy.needed_groups(target))
+                word, stage = rotation.plan.word, rotation.escalated
+                may = self._policy.may_approve(person, target, one.requester, "", groups, word, stage=stage).allowed
+            if may:
                 found.append(one)
-        return found
+        return sorted(found, key=lambda one: not asked[one.number].plan.emergency)
 
     def _owned(self, person: Person, credentials: Sequence[CredentialView]) -> list[CredentialView]:
         owners = {one.owner for one in credentials}

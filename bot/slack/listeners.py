@@ -39,7 +39,7 @@ from bot.slack.deliveries import (
 from bot.slack.flood import Flood
 from bot.slack.identity import Identity
 from bot.slack.lane import Lane
-from bot.slack.signing import needs_signature, sign
+from bot.slack.signing import CONFIRMS, needs_signature, sign
 from bot.slack.submissions import Submissions
 from bot.slack.text import count, escape
 from bot.store.database import Database
@@ -179,7 +179,7 @@ class Listeners:
         try:
             word, about, command, bound = self._checked(account, channel, lambda: self._button(action))
             self._checked(account, channel, lambda: self._own_card(body, bound, channel), bound.rotation)
-            modal = self._asked_first(word, command, about, bound, channel)
+            modal = self._asked_first(account, word, command, about, bound, channel)
             if modal is not None:
                 ack()
                 self._open(account, str(body.get("trigger_id", "")), modal)
@@ -204,12 +204,17 @@ class Listeners:
             raise Refused("This button is of another version of keyturn; use the words: /rotate help.", "gone")
         return word, about, command, bound
 
-    def _asked_first(self, word: str, command: Any, about: str, bound: Bound, channel: str) -> forms.View | None:
+    def _asked_first(
+        self, account: str, word: str, command: Any, about: str, bound: Bound, channel: str
+    ) -> forms.View | None:
         """The modal that a click opens before anything is stored: for a signature, a reason, or a text."""
         vote, reason = getattr(command, "sign", ""), bool(getattr(command, "reason", False))
         if vote:
             with self._database.read() as reader:
                 rotation = reader.rotation(rotation_number(bound.rotation) or 0)
+            person = self._directory.known(account)
+            if rotation is not None and rotation.unconfirmed and person and person.id == rotation.plan.requester:
+                vote = CONFIRMS
             if rotation is not None and needs_signature(rotation, vote):
                 return sign(rotation, word, vote, bound, channel, reason=reason)
         if reason:

@@ -15,7 +15,13 @@ from bot.slack.text import code, escape, span
 SIGN, SIGNATURE_FIELD = "rotate-sign", "signature"
 MOST_SIGNATURE = 3000
 """What a field of Slack's takes; only RSA keys of more than 4096 bits need more, and sign on the command line."""
-_TITLES = {"approve": ("Sign your approval", "Approve"), "break-glass": ("Contain alone", "Contain now")}
+CONFIRMS = "request"
+"""What the requester's own signature says, where they asked on the command line."""
+_TITLES = {
+    "approve": ("Sign your approval", "Approve"),
+    "break-glass": ("Contain alone", "Contain now"),
+    CONFIRMS: ("Sign your request", "Confirm"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +44,7 @@ class SignNote:
 
 def needs_signature(rotation: Rotation, vote: str) -> bool:
     """Whether a click on a word that casts this vote has to ask for a signature."""
-    return vote == "break-glass" or rotation.plan.signed
+    return vote in ("break-glass", CONFIRMS) or rotation.plan.signed
 
 
 def sign(rotation: Rotation, word: str, vote: str, bound: Bound, channel: str, *, reason: bool) -> forms.View:
@@ -68,6 +74,11 @@ def _opening(rotation: Rotation, vote: str) -> list[str]:
             f"It is put back in {span(plan.break_glass)} unless somebody else approves, and somebody else has to "
             "close its review.",
         ]
+    if vote == CONFIRMS:
+        return [f"You asked for {rotation.id} on the command line, for {what}. It counts once you have signed it."]
+    if rotation.amendment is not None:
+        wanted = "undo all of" if rotation.amendment.step < 0 else "skip a step of"
+        return [f"You are about to agree to {wanted} {rotation.id}, {what}. It counts only with your SSH signature."]
     deed = "the revocation" if plan.emergency else "the rotation"
     return [f"You are about to approve {deed} of {what} ({rotation.id}). It counts only with your SSH signature."]
 
