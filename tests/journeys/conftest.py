@@ -11,6 +11,7 @@ import pytest
 
 from playground.estate import Estate
 from playground.workspace.workspace import Workspace
+from tests.journeys.siege import OUTSIDERS, Siege, Standing, besieged
 from tests.journeys.town import BRISK, ROOT, Town
 
 TownOpener = Callable[..., Town]
@@ -48,3 +49,20 @@ def open_town(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TownOp
 def town(open_town: TownOpener) -> Town:
     """A town in which a whole rotation takes some four seconds."""
     return open_town()
+
+
+@pytest.fixture(scope="module")
+def standing(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Standing]:
+    """One town under siege for all attacks of a file that are refused."""
+    with pytest.MonkeyPatch.context() as patch, besieged(tmp_path_factory.mktemp("siege"), sqlite_template) as town:
+        patch.setattr("bot.slack.people.COALESCED_SECONDS", 0.0)
+        for kind in OUTSIDERS:
+            town.workspace.admit(kind, channels=["ops"], groups=["sec-oncall"])
+        yield Standing(town, town.request(), town.revoke())
+
+
+@pytest.fixture
+def siege(tmp_path: Path, sqlite_template: Path) -> Iterator[Siege]:
+    """A town under siege of one's own, for attacks after which something has changed."""
+    with besieged(tmp_path, sqlite_template) as town:
+        yield town

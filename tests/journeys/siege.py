@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,22 @@ from bot.store.records import AuditRow
 from playground.estate import Estate
 from playground.launch import free_port
 from playground.workspace import Workspace
+from playground.workspace.records import Message
 from playground.workspace.seed import Seed, User, default_seed, id_for
 from tests.journeys.town import ROOT, Town
 from tests.ssh import SoftwareToken
 
 APPROVERS = ("bob", "carol")
 """Who may approve a revocation; each has a security key."""
+OUTSIDERS = {
+    "guest": "kind-guest",
+    "single-channel guest": "kind-guest",
+    "deactivated": "kind-deactivated",
+    "bot": "kind-bot",
+    "workflow bot": "kind-bot",
+    "other workspace": "kind-stranger",
+}
+"""Kinds of accounts that may never vote, and what refuses them; each is in the approvers' group and in the channel."""
 PATIENT = 10_000.0
 """How many deliveries one person may send at once where the pace is not what is tested."""
 
@@ -206,3 +217,18 @@ def besieged(folder: Path, template: Path, *, http: bool = False, paced: bool = 
         opened.callback(town.close)
         town.begin()
         yield town
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A town with two open requests that every attack must leave as they are."""
+
+    town: Siege
+    ordinary: int
+    revocation: int
+
+    def card(self, number: int) -> Message:
+        """The card of one of them."""
+        card = self.town.card(number)
+        assert card is not None
+        return card

@@ -30,13 +30,6 @@ def by_http(tmp_path: Path, sqlite_template: Path) -> Iterator[Siege]:
 
 
 @pytest.fixture
-def by_socket(tmp_path: Path, sqlite_template: Path) -> Iterator[Siege]:
-    """A town whose bot is in Socket Mode."""
-    with besieged(tmp_path, sqlite_template) as town:
-        yield town
-
-
-@pytest.fixture
 def paced(tmp_path: Path, sqlite_template: Path) -> Iterator[Siege]:
     """A town in which nobody may be faster than people are."""
     with besieged(tmp_path, sqlite_template, paced=True) as town:
@@ -128,21 +121,21 @@ def test_everything_that_was_ever_sent_has_no_second_effect(by_http: Siege) -> N
 @pytest.mark.parametrize("envelope", ["new", "same"])
 @pytest.mark.parametrize("later", [timedelta(0), timedelta(minutes=6), timedelta(days=2)])
 def test_a_delivery_replayed_over_a_socket_has_no_second_effect(
-    by_socket: Siege, later: timedelta, envelope: Literal["new", "same"]
+    siege: Siege, later: timedelta, envelope: Literal["new", "same"]
 ) -> None:
     """Nothing on a socket is dated, so that what was heard once is remembered however late it comes again."""
-    number = by_socket.start()
-    card = by_socket.shows(number, "asks to rotate")
-    vote = by_socket.workspace.click("bob", card, "rotate:approve")
-    by_socket.ask("erin", f'rollback R-{number} --reason "not today"', f"R-{number}")
-    by_socket.wait(number, lambda r: r.ended_at is not None)
-    by_socket.told("bob", "is counted")
-    seq, told = by_socket.newest(), len(by_socket.workspace.ephemerals("bob"))
-    by_socket.database.clock.advance(later)
+    number = siege.start()
+    card = siege.shows(number, "asks to rotate")
+    vote = siege.workspace.click("bob", card, "rotate:approve")
+    siege.ask("erin", f'rollback R-{number} --reason "not today"', f"R-{number}")
+    siege.wait(number, lambda r: r.ended_at is not None)
+    siege.told("bob", "is counted")
+    seq, told = siege.newest(), len(siege.workspace.ephemerals("bob"))
+    siege.database.clock.advance(later)
     for _ in range(3):
-        assert by_socket.workspace.intruder.replay(vote, envelope=envelope).ok
-    by_socket.unharmed()
-    _nothing_again(by_socket, number, seq, told, 3)
+        assert siege.workspace.intruder.replay(vote, envelope=envelope).ok
+    siege.unharmed()
+    _nothing_again(siege, number, seq, told, 3)
 
 
 def _nothing_again(town: Siege, number: int, seq: int, told: int, times: int) -> None:
