@@ -51,6 +51,8 @@ NOT_STORED = (
 )
 BUTTONED = frozenset({"card", "status", "review"})
 """Forms of our messages that carry buttons."""
+OF_NOBODY = frozenset({"subteam_members_changed"})
+"""Events that name nobody who did it."""
 _OURS = re.compile(r"rotate:.*")
 Read = TypeVar("Read")
 _MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^<>]*)?>")
@@ -120,7 +122,9 @@ class Listeners:
         try:
             account = account_of(body)
         except Malformed:
-            return BoltResponse(status=200, body="")
+            if within(body, "event", "type") not in OF_NOBODY:
+                return BoltResponse(status=200, body="")
+            account = f"slack:{team_of(body)}/{within(body, 'event', 'type')}"
         home = self._identity.workspace
         if home is None:
             return BoltResponse(status=503, body="")  # not yet known whether this is our workspace

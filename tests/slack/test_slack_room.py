@@ -85,3 +85,27 @@ def test_the_room_keeps_tokens_out_of_reprs(house: House) -> None:
     assert isinstance(house.settings.environment.bot_token, Secret)
     assert house.workspace.bot_token not in repr(vars(house.room))
     assert isinstance(house.room, Room)
+
+
+def test_a_group_that_changed_is_forgotten_at_once(house: House) -> None:
+    people = house.bot.people
+    assert people is not None
+    assert people.groups(["sec-oncall"]) == {"sec-oncall": frozenset({"bob", "carol"})}
+    assert people.remembered(["sec-oncall"])["sec-oncall"] is not None
+    house.workspace.set_group("sec-oncall", ["carol"])
+    house.wait(lambda: people.remembered(["sec-oncall"])["sec-oncall"] is None, "the group to be forgotten")
+    assert people.groups(["sec-oncall"]) == {"sec-oncall": frozenset({"carol"})}, "asked anew, within the seconds"
+
+
+def test_home_shows_emergencies_first_to_those_who_may_approve_them(open_house: Opener) -> None:
+    house = open_house(revoke="approvers: 1, from: [sec-oncall], expires: 30m")
+    house.start()
+    house.revoke()
+    house.workspace.open_home("bob")
+
+    def seen() -> str:
+        view = house.workspace.home("bob")
+        return view.words if view is not None and "EMERGENCY" in view.words else ""
+
+    words = house.wait(seen, "an emergency on Home")
+    assert words.index("EMERGENCY") < words.index("R-1* ")
