@@ -248,7 +248,7 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         return [(r[0], r[1], r[2]) for r in self.connection.execute(query)]
 
     def goes_on(self, number: int, step: int, attempt: int, worker: str) -> bool:
-        """Whether this attempt of the step still runs under the worker, and nobody has asked to roll it back."""
+        """Whether this attempt of the step still runs under the worker, and neither a rollback nor an emergency ends it."""
         query = (
             select(STEP.c.undoing, ROTATION.c.state)
             .join_from(STEP, ROTATION, ROTATION.c.number == STEP.c.rotation)
@@ -256,7 +256,9 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
             .where(STEP.c.attempt == attempt, STEP.c.worker == worker)
         )
         row = self.connection.execute(query).one_or_none()
-        return row is not None and (bool(row[0]) or row[1] != State.ROLLING_BACK.value)
+        if row is None or row[1] == State.ABANDONED.value:
+            return False
+        return bool(row[0]) or row[1] != State.ROLLING_BACK.value
 
     def queued_steps(self) -> list[Dispatched]:
         """Steps that have a leg under way which nobody has begun."""

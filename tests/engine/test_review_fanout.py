@@ -13,7 +13,7 @@ from bot.contracts.adapter import Absent, Effect, Model, Observed, Operation, Ou
 from bot.core.decide import decide
 from bot.core.errors import Permanent
 from bot.core.plan import PlannedStep
-from bot.core.rotation import Began, Done, Ended, Failed, Opened, RolledBack, Rotation, State, Voted
+from bot.core.rotation import Began, Done, Ended, Failed, Opened, RolledBack, Rotation, State, TakenOver, Voted
 from bot.core.runbook import DoStep, Section
 from bot.engine.announce import _told
 from bot.engine.executor import Executor
@@ -103,6 +103,21 @@ def test_a_rollback_stops_the_targets_that_were_not_begun(database: Database, no
     run_all(database, make(database, operation), noted)
     assert operation.touched == TARGETS[:3]
     assert load(database, started.number).state in (State.ROLLING_BACK, State.ROLLED_BACK)
+
+
+def test_an_emergency_that_takes_over_stops_the_targets_that_were_not_begun(database: Database, noted: Noted) -> None:
+    started = request_fanout(database, at_once=1)
+
+    def ask(name: str) -> None:
+        if name == "gw-2":
+            with database.begin() as tx:
+                rotation = tx.rotation(started.number)
+                tx.save(rotation, decide(rotation, TakenOver("R-9"), tx.now))
+
+    operation = Restart(ask)
+    run_all(database, make(database, operation), noted)
+    assert operation.touched == TARGETS[:3]
+    assert load(database, started.number).state is State.ABANDONED
 
 
 def test_the_undo_of_a_half_done_fan_out_is_told_what_was_given(database: Database, noted: Noted) -> None:
