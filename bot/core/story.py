@@ -181,7 +181,7 @@ def _next_due(who: str, d: Detail) -> str:
 def _flood(who: str, d: Detail) -> str:
     if d.get("forged"):
         return f"{d['forged']} requests from {who} were not Slack's and were refused{_because(d, 'why')}"
-    return f"{_word(d, 'refused', 'Many')} requests of {who} came too fast and were not listened to"
+    return f"{_word(d, 'refused', 'Many')} requests of {who} were not listened to{_because(d, 'why')}"
 
 
 def _intent(who: str, d: Detail) -> str:

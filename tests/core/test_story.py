@@ -126,8 +126,8 @@ def test_no_detail_breaks_a_phrase(event: Event, detail: dict[str, Any]) -> None
         (
             Event.FLOOD,
             "slack:T1/U1",
-            {"refused": 40},
-            "40 requests of slack:T1/U1 came too fast and were not listened to.",
+            {"refused": 40, "why": "too fast"},
+            "40 requests of slack:T1/U1 were not listened to: too fast.",
         ),
         ("later.invented", "keyturn", {}, "keyturn caused later.invented."),
     ],
