@@ -11,7 +11,6 @@ from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 
-AT_ONCE = 32
 CURL = """\
 call() { curl -sS -o /dev/null -X "$1" ${3:+-H 'Content-Type: application/json' --data "$3"} "$URL/$2"; }
 make_key() { call POST keys '{"marker":"by-hand"}'; }
@@ -42,8 +41,8 @@ def has_tools() -> bool:
     return all(shutil.which(tool) for tool in ("aws", "kubectl"))
 
 
-def threads(url: str, names: list[str]) -> None:
-    """The bare fan-out in this process: one HTTP client, so many threads, no record of anything."""
+def threads(url: str, names: list[str], at_once: int) -> None:
+    """The bare fan-out in this process: one HTTP client, so many threads, and no record of anything."""
     with httpx.Client(base_url=url, trust_env=False, timeout=30) as http:
 
         def send(method: str, path: str, body: dict[str, str] | None = None) -> None:
@@ -56,7 +55,7 @@ def threads(url: str, names: list[str]) -> None:
 
         send("POST", "/keys", {"marker": "by-hand"})
         send("POST", "/keys/key-0/disable")
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        with ThreadPoolExecutor(at_once) as pool:
             list(pool.map(consumer, names))
         send("DELETE", "/keys/key-0")
 
