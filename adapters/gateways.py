@@ -212,7 +212,8 @@ class Refresh(Operation):
     """Have a gateway fetch the key set now, and once more on the way back.
 
     A runbook that disables a key puts this before it: undone after the key was enabled again, it sees to it that every
-    gateway knows the key before anything signs with it.
+    gateway knows the key before anything signs with it. An emergency that disables first waits for no gateway before
+    that: `only_back` calls it on the way back only.
     """
 
     effect = Effect.CHANGES
@@ -223,6 +224,8 @@ class Refresh(Operation):
         gateway: Name
         gateways: Names | None = None
         """Taken for runbooks that share it among steps; only `gateway` is refreshed."""
+        only_back: bool = False
+        """Whether nothing is done until it is undone."""
 
     client: Client
 
@@ -231,7 +234,8 @@ class Refresh(Operation):
         return Absent()
 
     def ensure(self, p: Params, run: Run) -> Outputs:
-        self.client.refresh(run, p.gateway)
+        if not p.only_back:
+            self.client.refresh(run, p.gateway)
         return {"gateway": p.gateway}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:

@@ -214,3 +214,12 @@ def test_clients_say_what_they_use(busy: Bench, until: Until) -> None:
         busy.check("clients.uses_api_key", client="nobody", key_id="x")
     with pytest.raises(Permanent, match="not configured"):
         busy.check("clients.success_rate", population="elsewhere")
+
+
+def test_a_refresh_for_the_way_back_waits_for_no_gateway_before(bench: Bench) -> None:
+    gateway = bench.estate.gateways[0]
+    before = gateway.stats()["jwks_fetches"]
+    outputs = bench.do("gateways.refresh", gateway=gateway.name, only_back=True)
+    assert gateway.stats()["jwks_fetches"] == before
+    bench.undo("gateways.refresh", outputs, gateway=gateway.name, only_back=True)
+    assert gateway.stats()["jwks_fetches"] == before + 1

@@ -46,7 +46,7 @@ TABLE = {
     "gateways.success_rate": measure("probe", "gateways over?"),
     "gateways.caches_fresh": measure("probe", "gateways gateway?"),
     "gateways.restart": operation("changes", "gateway", "gateway boot_id"),
-    "gateways.refresh": operation("changes", "gateway gateways?", "gateway"),
+    "gateways.refresh": operation("changes", "gateway gateways? only_back?", "gateway"),
     "clients.kid_last_seen": measure("sensor", "population kid"),
     "clients.api_key_last_seen": measure("sensor", "population key_id"),
     "clients.success_rate": measure("probe", "population over?"),

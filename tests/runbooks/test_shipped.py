@@ -95,10 +95,10 @@ def test_the_emergency_of_the_signing_key() -> None:
     assert emergency is not None
     assert emergency.order == "replace-first"
     begin, rest = ["publish", "fetch-now", "promote-now"], ["restart", "refused-now", "watch-failures"]
-    assert ids(emergency.steps) == [*begin, "disable-now", *rest]
-    assert emergency.ids(Order.CONTAIN_FIRST) == ["disable-now", *begin, *rest]
-    assert emergency.containment(Order.CONTAIN_FIRST) == 1
-    restart, watch = emergency.steps[4], emergency.steps[6]
+    assert ids(emergency.steps) == [*begin, "fetch-back", "disable-now", *rest]
+    assert emergency.ids(Order.CONTAIN_FIRST) == ["fetch-back", "disable-now", *begin, *rest]
+    assert emergency.containment(Order.CONTAIN_FIRST) == 2
+    restart, watch = emergency.steps[5], emergency.steps[7]
     assert isinstance(restart, DoStep)
     assert restart.each == "${{ inputs.gateways }}"
     assert isinstance(watch, WaitStep)
@@ -113,7 +113,8 @@ def test_people_choose_between_two_orders_whose_costs_they_read(name: str) -> No
     assert emergency.orders == (Order.REPLACE_FIRST, Order.CONTAIN_FIRST)
     assert sorted(emergency.ids(Order.CONTAIN_FIRST)) == sorted(emergency.ids(Order.REPLACE_FIRST))
     assert set(emergency.costs) == set(Order)
-    assert emergency.ids(Order.CONTAIN_FIRST)[0] == emergency.contained == "disable-now"
+    assert emergency.contained == "disable-now"
+    assert emergency.containment(Order.CONTAIN_FIRST) == {"identity-es256": 2, "identity-api-key": 1}[name]
 
 
 def test_the_troubles_of_the_signing_key() -> None:
