@@ -23,8 +23,8 @@ def restart() -> Iterator[Stage]:
 
 @contextmanager
 def refresh() -> Iterator[Stage]:
-    # At this rate the gateway's limit of one refresh a second is a millisecond.
-    with private_estate(gateways=1, rate=1000, jwks_max_age=10_000_000) as estate:
+    # At this rate the gateway's limit of one refresh a second is a fifth of a millisecond.
+    with private_estate(gateways=1, rate=5000, jwks_max_age=10_000_000) as estate:
         gateway, new = estate.gateways[0], estate.identity.keys.rotate("earlier")[0]["kid"]
         params = {"gateway": gateway.name}
         effects = partial(lambda: int(new in gateway.stats()["kids"]))
