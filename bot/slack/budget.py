@@ -11,6 +11,9 @@ EDITS_PER_MINUTE = 50
 POST_SECONDS = 1.0
 CARD_SECONDS = 2.5
 LOG_SECONDS = 15.0
+COPIED = "copy"
+"""The form of a card's copy; there may be thirty of them."""
+_SELDOM = frozenset({"log", "timeline", COPIED})
 RESERVE = 0.2
 """The part of the edits that only urgent drawings may use."""
 MOST_REMEMBERED = 5_000
@@ -35,7 +38,7 @@ class Budget:
     def edit(self, drawing: int, form: str, *, urgent: bool) -> float:
         """May this message be edited?"""
         now = self._now()
-        gap = LOG_SECONDS if form in ("log", "timeline") else CARD_SECONDS
+        gap = LOG_SECONDS if form in _SELDOM else CARD_SECONDS
         wait = max(self._held.get("chat.update", 0.0) - now, self._drawn.get(drawing, float("-inf")) + gap - now)
         while self._spent and self._spent[0] <= now - 60.0:
             self._spent.popleft()

@@ -12,7 +12,7 @@ from bot.core.rotation import Rotation
 from bot.engine.incident_desk import view_of
 from bot.slack import incident_cards
 from bot.slack.api import SlackApi, SlackRefused
-from bot.slack.budget import Budget
+from bot.slack.budget import COPIED, Budget
 from bot.slack.cards import MOST_LOG_LINES, Message, Scene, card, log
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
@@ -20,7 +20,7 @@ from bot.slack.incident_room import IncidentRoom
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Elsewhere, Gone, Later, Outcome, Shown, after
 from bot.slack.places import CLOSED, direct, find, post, update
-from bot.slack.threads import COPY, counts, is_counting, parent_of
+from bot.slack.threads import COPY, counts, is_counting, main_card, parent_of
 from bot.store.database import Database
 from bot.store.reading import Reader
 from bot.store.records import DrawingRow
@@ -41,6 +41,8 @@ class _Seen:
     version: int
     """What is noted as drawn. One less than it is while targets finish, so that it is drawn again soon."""
     targets: Mapping[int, tuple[int, int]]
+    form: str
+    """As the budget knows it: a copy is edited less often than the card itself."""
 
 
 class Drawer:
@@ -87,7 +89,8 @@ class Drawer:
                 return Dropped("there is no such rotation")
             scene = Scene(self._names, reader.audit_head().short, counts(reader, rotation))
             incident = reader.incident(row.rotation) if rotation.plan.emergency else None
-            parent = parent_of(row, reader.drawings(row.rotation), incident)
+            drawings = reader.drawings(row.rotation)
+            parent = parent_of(row, drawings, incident)
             if parent is None and not row.ts:
                 return Later(1.0, "waits for its card")
             if row.form in ("card", "log"):
@@ -98,7 +101,9 @@ class Drawer:
                 message = _of_incident(reader, row, rotation, incident, scene)
         counting = row.form != "log" and is_counting(rotation, scene.targets)
         shown = rotation.version if row.form in ("card", "log") else row.wanted
-        return _Seen(rotation, message, parent or "", shown - counting, scene.targets if counting else {})
+        main = main_card(drawings)
+        form = COPIED if row.form == "card" and main is not None and main.id != row.id else row.form
+        return _Seen(rotation, message, parent or "", shown - counting, scene.targets if counting else {}, form)
 
     def _card(self, reader: Reader, row: DrawingRow, rotation: Rotation, scene: Scene) -> Message:
         if row.form == "card":
@@ -126,7 +131,7 @@ class Drawer:
     def _edit(self, row: DrawingRow, seen: _Seen) -> Outcome:
         if seen.targets and self._counted.get(row.id) == (seen.version, seen.targets):
             return Later(1.0)  # targets are finishing, none has since
-        wait = self._budget.edit(row.id, row.form, urgent=row.urgent)
+        wait = self._budget.edit(row.id, seen.form, urgent=row.urgent)
         if wait:
             return Later(wait)
         try:

@@ -62,7 +62,8 @@ class Room:
         self._flood = flood or Flood()
         self._lane = Lane()
         names = Roster(settings.policy.people)
-        budget = Budget(declared.slack.edits_per_minute)
+        self.budget = budget = Budget(declared.slack.edits_per_minute)
+        """What may be sent to Slack now."""
         self._homes = Homes(people.api, rotations, people, settings.policy, self._wake)
         incidents = IncidentRoom(
             database,

@@ -332,3 +332,17 @@ def test_channels_are_named_within_slacks_rules(credential: str, prefix: str, at
     made = channel_name(prefix, Incident(7, credential, "production", False, NOW, "alice"), attempt)
     assert made == name
     assert len(made) <= 80
+
+
+# --- the budget of edits ----------------------------------------------------------------------------------------------
+
+
+def test_an_emergency_is_drawn_although_ordinary_rotations_use_up_the_edits(open_house: Opener) -> None:
+    house = open_house(revoke=PLAIN, more=INVITE, edits=10)
+    house.start()
+    waits = [house.room.budget.edit(10_000 + i, "card", urgent=False) for i in range(10)]
+    assert waits[-1] > 30, "other rotations have used up the minute"
+    card = house.revoke(order="contain-first")
+    house.workspace.click("bob", card, "rotate:approve")
+    found = house.wait(lambda: house.card(2) if "needs a person" in (house.card(2) or card).words else None, "the card")
+    assert found.ts == card.ts
