@@ -186,7 +186,7 @@ def test_two_people_take_a_revocation_back_and_the_old_key_signs_again(world: Wo
     estate.gateways[1].faults.clear()
 
     asked = world.say("alice", f'rollback {rotation.id} --reason "a false alarm"')
-    assert asked.good, asked.text
+    assert "once a second person approves" in asked.text
     assert world.rotation(rotation.number).state is State.HELD, "one person alone took it back"
     agreed = world.say("carol", f"approve {rotation.id}")
     assert agreed.good, agreed.text
