@@ -61,7 +61,7 @@ def _promote(rotation: Rotation, *, has_overlap: bool, now: datetime) -> tuple[R
         next_due=now + cadence if cadence else None,
         outcome="",
     )
-    entries = [note(rotation, Event.PROMOTED, BOT, replaced=_names(rotation))]
+    entries = [note(rotation, Event.PROMOTED, BOT, replaced=_names(rotation), revoked=rotation.plan.emergency)]
     if rotation.next_due is not None and cadence is not None:
         due = rotation.next_due.isoformat()
         entries.append(note(rotation, Event.NEXT_DUE, BOT, due=due, cadence=duration.show(cadence)))

@@ -60,7 +60,9 @@ def _outputs(detail: Detail) -> str:
     outputs = detail.get("outputs")
     if not isinstance(outputs, Mapping) or not outputs:
         return ""
-    return ", ".join(f"{name} {value}" for name, value in outputs.items())
+    given = {name: value for name, value in outputs.items() if not isinstance(value, Mapping) and value is not True}
+    shown = {name: _list(value) if isinstance(value, list) else value for name, value in given.items()}
+    return ", ".join(f"{name} {value}" for name, value in shown.items())
 
 
 def _requested(who: str, d: Detail) -> str:
@@ -91,13 +93,14 @@ def _replaced(d: Detail) -> str:
     old, new = _word(replaced, "old"), _word(replaced, "new")
     if old or new:
         return f"{new or 'the new one'} replaced {old or 'the old one'}"
-    given = [f"{step} gave {_outputs({'outputs': outputs})}" for step, outputs in replaced.items() if outputs]
-    return "; ".join(given)
+    told = ((step, _outputs({"outputs": outputs})) for step, outputs in replaced.items())
+    return "; ".join(f"{step} gave {given}" for step, given in told if given)
 
 
 def _promoted(who: str, d: Detail) -> str:
     told = _replaced(d)
-    return "The new credential is in use" + (f": {told}" if told else "")
+    done = "The suspected credential is revoked and replaced" if d.get("revoked") else "The new credential is in use"
+    return done + (f": {told}" if told else "")
 
 
 _RESULTS: Mapping[str, str] = {
@@ -120,7 +123,7 @@ def _outcome(who: str, d: Detail) -> str:
     if result == "waiting" and until:
         told += f" until {until[:16].replace('T', ' ')} UTC"
     for name in ("evidence", "question", "problem"):
-        told += _because(d, name)
+        told += _because(d, name) if _word(d, name) != result else ""
     told += _in_brackets(_outputs(d)) if result == "done" else ""
     return told + (f". {_word(d, 'hint')}" if _word(d, "hint") else "")
 
