@@ -248,7 +248,7 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         return [(r[0], r[1], r[2]) for r in self.connection.execute(query)]
 
     def goes_on(self, number: int, step: int, attempt: int, worker: str) -> bool:
-        """Whether this attempt of the step still runs under the worker, and neither a rollback nor an emergency ends it."""
+        """Whether this attempt still runs under the worker, and neither a rollback nor an emergency ends it."""
         query = (
             select(STEP.c.undoing, ROTATION.c.state)
             .join_from(STEP, ROTATION, ROTATION.c.number == STEP.c.rotation)
