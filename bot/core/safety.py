@@ -23,5 +23,6 @@ def what_is_left(rotation: Rotation) -> str:
     if retiring:
         return f"Retiring the old credential has begun ({retiring[0]}); a rollback puts it back."
     if rotation.plan.emergency and begun:
-        return f"What was changed ({begun[0].title}) can be put back; a rollback needs a second person."
+        alone = rotation.state is State.REQUESTED
+        return f"All that was done so far can be put back{'' if alone else ', which takes a second person'}."
     return "The old credential still works." if rotation.overlap is Overlap.BLOCKED else "Nothing was removed."

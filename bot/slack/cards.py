@@ -304,7 +304,8 @@ def _contained(rotation: Rotation) -> str:
     if rotation.state in (State.ROLLING_BACK, State.ROLLED_BACK):
         return "being put back" if rotation.state is State.ROLLING_BACK else "put back into use"
     if not leading:
-        return "in use until it is replaced and disabled, step by step as below"
+        begun = any(run.touched for run in rotation.steps)
+        return "being taken out of use by the steps below" if begun else "in use until the steps below take it out"
     if all(run.stage is Stage.DONE for run in leading):
         ended = max((run.ended_at for run in leading if run.ended_at), default=None)
         return f"*contained* since {date(ended)}" if ended else "*contained*"

@@ -126,13 +126,16 @@ class Teller:
         text = escape(sentence(row.text), MOST_TEXT)
         message = Message(text, [section(escape(sentence(row.text), 2800))])
         number = row.payload.get("rotation")
-        incident, cards = None, []
+        incident, cards, first = None, [], None
         if isinstance(number, int):
             with self._database.read() as reader:
                 incident = reader.incident(number) if row.payload.get("incident") else None
                 cards = reader.drawings(number)
+                first = reader.next_said(number) if incident is not None else None
         if incident is not None and not incident.place and not incident.place_note and row.failures < ROOM_TRIES:
             return Later(1.0, "waits for the incident's channel", failed=True)
+        if first is not None and first < row.id:
+            return Later(0.5, row.note)  # in the order in which it happened
         if incident is not None and incident.place:
             said = self._in_channel(row, incident, message)
             if said is not None:

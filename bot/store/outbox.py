@@ -55,6 +55,9 @@ _due_notices = (
     .order_by(NOTICE.c.urgent.desc(), NOTICE.c.due_at, NOTICE.c.id)
     .limit(bindparam("limit"))
 )
+_unsaid = select(func.min(NOTICE.c.id)).where(
+    NOTICE.c.incident == bindparam("number"), text("notice.sent_at IS NULL"), NOTICE.c.person == ""
+)
 _message = select(DRAWING).where(DRAWING.c.place == bindparam("at"), DRAWING.c.ts == bindparam("name"))
 _claim_drawing = update(DRAWING).where(DRAWING.c.id == bindparam("of")).values(claimed_until=bindparam("until"))
 _claim_notice = update(NOTICE).where(NOTICE.c.id == bindparam("of")).values(claimed_until=bindparam("until"))
@@ -72,6 +75,11 @@ class OutboxReader(Session):
         """The drawing that is this message of this channel."""
         row = self.connection.execute(_message, {"at": place, "name": ts}).first()
         return None if row is None else DrawingRow(*row)
+
+    def next_said(self, incident: int) -> int | None:
+        """Id of the oldest notice that is still to be said in an incident, so that they are said in order."""
+        found: int | None = self.connection.execute(_unsaid, {"number": incident}).scalar_one_or_none()
+        return found
 
 
 class OutboxWriter(OutboxReader, Writing):

@@ -184,7 +184,7 @@ def test_a_held_emergency_says_what_is_safe() -> None:
     story = Emergency()
     story.approve()
     said = shown(story.step(Failed("503", "Look at the service.")))
-    assert "*What is safe* What was changed (Disable it) can be put back" in said
+    assert "*What is safe* All that was done so far can be put back, which takes a second person." in said
     assert {"retry", "rollback"} <= buttons(story.rotation)
 
 

@@ -109,7 +109,15 @@ def test_one_channel_is_made_furnished_and_told_of_every_step(open_house: Opener
     assert {"rotate:incident:command", "rotate:incident:note"} <= set(status.buttons)
     assert made.bookmarks[0]["link"].startswith("http")
     finish(house)
-    said(house, made.id, "locked out")
+    said(house, made.id, "R-1 (door-key, production) is done")
+    said(house, made.id, "Is it refused everywhere?: done")
+    told = [one.text for one in house.workspace.state.messages[made.id].values() if "done" in one.text]
+    steps = [text for text in told if text.startswith("Is ")]
+    assert [text.split("?")[0] for text in steps] == [
+        "Is the suspected one locked out",
+        "Is there a new one",
+        "Is it refused everywhere",
+    ]
     house.wait(lambda: "OVER, REVIEW OPEN" in made.topic, "the topic of the end")
     said(house, made.id, "Timeline of incident R-1")
     review = said(house, made.id, "For everybody who used it")
