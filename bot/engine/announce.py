@@ -12,6 +12,8 @@ from bot.store.writing import Transaction
 
 def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
     """Add notices, copies of the card, the incident and its errands, in the transaction that made the change."""
+    if after.plan.emergency:
+        follow_emergency(tx, before, after)  # the line of a step comes before what follows from it
     told = _told(before, after)
     if told is not None:
         what, text = told
@@ -19,8 +21,6 @@ def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
         urgent = after.plan.emergency
         tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload, urgent=urgent)
     tell_approvers(tx, before, after)
-    if after.plan.emergency:
-        follow_emergency(tx, before, after)
 
 
 def remind_overlap(tx: Transaction, rotation: Rotation) -> None:

@@ -283,6 +283,8 @@ def _facts(rotation: Rotation, scene: Scene) -> list[str]:
         lines.append(f"*Old* {code(old or 'not known yet')}, *new* {code(new or 'not known yet')}")
     if rotation.outcome and rotation.is_over:
         lines.append(f"*Outcome* {escape(sentence(rotation.outcome), 500)}")
+    elif rotation.outcome and rotation.state is State.REQUESTED:
+        lines.append(f"*Asked again* {escape(sentence(rotation.outcome), 500)}")
     if rotation.next_due is not None:
         lines.append(f"*Due again* {date(rotation.next_due)}")
     return lines

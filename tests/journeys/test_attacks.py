@@ -315,7 +315,7 @@ def test_a_plan_that_changed_between_request_and_click_is_asked_for_again(siege:
     siege.workspace.click("bob", stale, "rotate:approve")
     siege.until(lambda: "rotation.plan-changed" in siege.events(number), lambda: siege.tell(number), 15)
     siege.wait(number, lambda r: r.state is State.REQUESTED and not r.votes)
-    siege.until(lambda: "The plan changed (fact old_kid)" in siege.log(number), lambda: siege.tell(number), 15)
+    siege.shows(number, "The plan changed (fact old_kid)")
     with siege.repelled("carol", "stale-plan", about=f"R-{number}"):
         siege.workspace.click("carol", stale, "rotate:approve", force=True)
     assert "step.intent" not in siege.events(number)
