@@ -9,7 +9,8 @@ import math
 import re
 import ssl
 import threading
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -26,6 +27,7 @@ from bot.core.secret import Secret
 LONGEST_CALL = 10.0
 LARGEST_ANSWER = 1024 * 1024
 LONGEST_DELAY = 3600.0
+MOST_AT_ONCE = 16
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,59}")
 
 
@@ -52,6 +54,20 @@ def open_http() -> httpx.Client:
 
 
 S = TypeVar("S", bound=Shape)
+Found = TypeVar("Found")
+
+
+def ask_each(names: Collection[str], ask: Callable[[str], Found]) -> Iterator[tuple[str, Found]]:
+    """Each name with what `ask` finds for it, in their order; up to 16 are asked at the same time.
+
+    Raises what the first of them in that order raised, as if they had been asked one by one. Who stops early, or meets
+    an error, waits for the calls that are under way; the others are not made any more.
+    """
+    pool = ThreadPoolExecutor(max_workers=min(MOST_AT_ONCE, len(names)) or 1, thread_name_prefix="ask")
+    try:
+        yield from zip(names, pool.map(ask, names), strict=True)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True, slots=True)

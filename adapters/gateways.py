@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from adapters._fields import Address, Name, PublicId, Reference
-from adapters._web import Answer, Shape, Web
+from adapters._web import Answer, Shape, Web, ask_each
 from bot.contracts.adapter import (
     Absent,
     Effect,
@@ -100,13 +100,14 @@ class Client:
             raise Permanent("no gateway is configured", "list them under adapters.gateways.gateways")
         if not permissions:
             return ()
-        for name in self._gateways:
+
+        def allows(name: str) -> bool:
             try:
-                if self._admin(run, "GET", name, "whoami").read(_Me).role != "admin":
-                    return tuple(permissions)
+                return self._admin(run, "GET", name, "whoami").read(_Me).role == "admin"
             except Permanent:
-                return tuple(permissions)
-        return ()
+                return False
+
+        return () if all(allowed for _, allowed in ask_each(self._gateways, allows)) else tuple(permissions)
 
     def stats(self, run: Run, name: str, over: float = 3600) -> Stats:
         """The counters of one gateway, with a window of so many seconds."""
@@ -150,7 +151,7 @@ class KidLastSeen(Sensor):
     client: Client
 
     def last_seen(self, p: Params, run: Run) -> Sighting:
-        stats = {name: self.client.stats(run, name) for name in p.gateways}
+        stats = dict(ask_each(p.gateways, lambda name: self.client.stats(run, name)))
         since = max(each.counting_since for each in stats.values())
         seen = {name: moment for name, each in stats.items() if (moment := _last(each.by_kid.get(p.kid))) is not None}
         last = max(seen.values(), default=None)
@@ -172,7 +173,7 @@ class SuccessRate(Probe):
     client: Client
 
     def measure(self, p: Params, run: Run) -> Reading:
-        windows = {name: self.client.stats(run, name, p.over).window for name in p.gateways}
+        windows = dict(ask_each(p.gateways, lambda name: self.client.stats(run, name, p.over).window))
         accepted = sum(window.accepted for window in windows.values())
         total = accepted + sum(window.refused for window in windows.values())
         if total == 0:
@@ -196,8 +197,7 @@ class CachesFresh(Probe):
         if p.gateway is not None and p.gateway not in p.gateways:
             raise Permanent(f"{p.gateway} is not among the gateways listed", "correct the runbook")
         told, fresh = [], True
-        for name in p.gateways:
-            stats = self.client.stats(run, name)
+        for name, stats in ask_each(p.gateways, lambda name: self.client.stats(run, name)):
             age = stats.cache_age_seconds
             # A cache is fetched again when its time is up, not a moment before it.
             good = age is not None and age <= stats.cache_ttl_seconds * 1.5

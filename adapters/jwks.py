@@ -9,7 +9,7 @@ from urllib.parse import quote
 from pydantic import Field, SecretStr
 
 from adapters._fields import Address, Name, PublicId, Reference
-from adapters._web import Answer, Shape, Web
+from adapters._web import Answer, Shape, Web, ask_each
 from bot.contracts.adapter import Fact, Known, Model, Probe, Reading, Run, Secrets
 from bot.core.errors import Permanent, Transient
 from bot.core.secret import Secret, SecretReference
@@ -184,14 +184,13 @@ class CanaryAcceptedEverywhere(Probe):
     client: Client
 
     def measure(self, p: Params, run: Run) -> Reading:
-        refused = []
-        for gateway in p.gateways:
+        def ask(gateway: str) -> str:
             canary = self.client.mint(run, p.service, p.kid, gateway)
             if canary is None:
                 raise Permanent(f"the service has no key {p.kid}", "look at its list of keys; somebody deleted it")
-            why = self.client.refusal(run, gateway, canary, p.kid)
-            if why:
-                refused.append(f"{gateway} ({why})")
+            return self.client.refusal(run, gateway, canary, p.kid)
+
+        refused = [f"{gateway} ({why})" for gateway, why in ask_each(p.gateways, ask) if why]
         told = f"{len(p.gateways) - len(refused)} of {len(p.gateways)} gateways accept {p.kid}"
         return Reading(f"{told}; not {', '.join(refused[:5])}" if refused else told, passed=not refused)
 
@@ -217,25 +216,23 @@ class OldRefusedEverywhere(Probe):
         current = self.client.signing_kid(run, p.service)
         if current == p.kid:
             return Reading(f"{p.kid} still signs new tokens", passed=False)
-        problems, listed = [], 0
-        for gateway in p.gateways:
-            control = self.client.mint(run, p.service, current, gateway)
-            why = "the key is gone" if control is None else self.client.refusal(run, gateway, control, current)
-            if why:
-                raise Transient(
-                    f"{gateway} refuses the current key too ({why}), so it proves nothing about the old one"
-                )
-            old = self.client.mint(run, p.service, p.kid, gateway)
-            if old is None:
-                listed += 1
-                problem = "lists it" if p.kid in self.client.stats(run, gateway).kids else ""
-            else:
-                problem = _problem(self.client.refusal(run, gateway, old, p.kid))
-            if problem:
-                problems.append(f"{gateway} {problem}")
+        found = list(ask_each(p.gateways, lambda gateway: self._judge(p, run, gateway, current)))
+        problems = [f"{gateway} {problem}" for gateway, (problem, _) in found if problem]
+        listed = sum(by_list for _, (_, by_list) in found)
         told = f"{len(p.gateways) - len(problems)} of {len(p.gateways)} gateways refuse {p.kid} and accept {current}"
         told += f" ({listed} judged by their lists of keys only)" if listed else ""
         return Reading(f"{told}; {', '.join(problems[:5])}" if problems else told, passed=not problems)
+
+    def _judge(self, p: Params, run: Run, gateway: str, current: str) -> tuple[str, bool]:
+        """What is wrong at one gateway, empty when nothing is, and whether only its list of keys says so."""
+        control = self.client.mint(run, p.service, current, gateway)
+        why = "the key is gone" if control is None else self.client.refusal(run, gateway, control, current)
+        if why:
+            raise Transient(f"{gateway} refuses the current key too ({why}), so it proves nothing about the old one")
+        old = self.client.mint(run, p.service, p.kid, gateway)
+        if old is None:
+            return "lists it" if p.kid in self.client.stats(run, gateway).kids else "", True
+        return _problem(self.client.refusal(run, gateway, old, p.kid)), False
 
 
 class CacheTtl(Fact):
@@ -247,7 +244,7 @@ class CacheTtl(Fact):
     client: Client
 
     def read(self, p: Params, run: Run) -> Known:
-        found = {gateway: self.client.stats(run, gateway).cache_ttl_seconds for gateway in p.gateways}
+        found = dict(ask_each(p.gateways, lambda gateway: self.client.stats(run, gateway).cache_ttl_seconds))
         slowest = max(found, key=lambda gateway: found[gateway])
         if not all(0 < ttl <= 30 * 86400 for ttl in found.values()):
             raise Permanent("a gateway names no believable cache life", "look at its /stats")
