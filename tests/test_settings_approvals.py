@@ -80,6 +80,10 @@ def swap(old: str, new: str) -> str:
     return GOOD.replace(old, new, 1)
 
 
+def runbooks(address: str) -> str:
+    return swap("nudge: 10m", f'nudge: 10m\n  runbooks: "{address}"')
+
+
 def test_an_approval_rule_is_what_was_declared() -> None:
     found = read(GOOD)
     (signing,) = found.credentials
@@ -163,6 +167,21 @@ def test_incidents_are_what_was_declared() -> None:
     assert (bare.incidents, bare.signers, bare.calendar.windows) == (Incidents(), None, ())
 
 
+@pytest.mark.parametrize(
+    ("written", "address"),
+    [
+        ("https://git.example.com/docs/{runbook}.md", "https://git.example.com/docs/identity-es256.md"),
+        ("http://127.0.0.1:8080/wiki?page={runbook}#top", "http://127.0.0.1:8080/wiki?page=identity-es256#top"),
+        ("https://[::1]/{runbook}/{runbook}.yaml", "https://[::1]/identity-es256/identity-es256.yaml"),
+    ],
+)
+def test_runbooks_are_read_where_the_settings_say(written: str, address: str) -> None:
+    found = read(runbooks(written)).incidents
+    assert found.address_of("identity-es256") == address
+    assert found.address_of("a/../b?c") == address.replace("identity-es256", "a%2F..%2Fb%3Fc")
+    assert Incidents().address_of("identity-es256") == ""
+
+
 def test_errands_are_compared_with_what_adapters_offer() -> None:
     found = read(GOOD)
     assert found.errand_problems({"github.open_issue", "pagerduty.trigger"}) == ()
@@ -240,6 +259,17 @@ SIGNERS = "signers: keys/allowed_signers\n"
             37,
             "looks like a Slack token",
         ),
+        (runbooks("https://git.example.com/docs/"), 37, "with {runbook} for the name, such as https://"),
+        (runbooks("git.example.com/{runbook}.md"), 37, "write an http or https address"),
+        (runbooks("ftp://git.example.com/{runbook}.md"), 37, "write an http or https address"),
+        (runbooks("javascript://git.example.com/{runbook}"), 37, "write an http or https address"),
+        (runbooks("https://{runbook}.example.com/"), 37, "write an http or https address"),
+        (runbooks("https:///{runbook}.md"), 37, "write an http or https address"),
+        (runbooks("https://bob:pass@git.example.com/{runbook}.md"), 37, "write an http or https address"),
+        (runbooks("https://git.example.com/{name}/{runbook}.md"), 37, "write an http or https address"),
+        (runbooks("https://git.example.com/my docs/{runbook}.md"), 37, "write an http or https address"),
+        (runbooks("https://git.example.com/" + "x" * 500 + "/{runbook}.md"), 37, "runbooks: "),
+        (swap("nudge: 10m", "nudge: 10m\n  runbook: x"), 37, "did you mean runbooks?"),
     ],
 )
 def test_mistakes_have_line_and_advice(text: str, line: int, said: str) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from urllib.parse import quote
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,5 +28,11 @@ class Incidents:
     """People, groups and `owner`, in the order of the settings."""
     nudge: timedelta = timedelta(minutes=15)
     """After how long a silence the channel is asked for an update."""
+    runbooks: str = ""
+    """Where people read the runbooks, with `{runbook}` in place of the name; empty where nowhere."""
     ticket: Errand | None = None
     page: Errand | None = None
+
+    def address_of(self, runbook: str) -> str:
+        """Where people read this runbook; empty where nowhere."""
+        return self.runbooks.replace("{runbook}", quote(runbook, safe=""))

@@ -159,6 +159,7 @@ def read_settings(text: str, environment: Environment, *, file: str, folder: Pat
             prefix=declared.incidents.channel_prefix,
             invite=tuple(declared.incidents.invite),
             nudge=declared.incidents.nudge,
+            runbooks=declared.incidents.runbooks or "",
             ticket=_errand(declared.incidents.ticket),
             page=_errand(declared.incidents.page),
         ),

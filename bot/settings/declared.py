@@ -26,6 +26,8 @@ _OPENS = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
 _CLOSES = r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
 _WORD = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
 _PREFIX = r"^[a-z0-9][a-z0-9_-]{0,19}$"
+_PATH = r"(?:[!#-;=?-\[\]-z~]|\{runbook\})*"
+_PAGES = rf"^https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?/{_PATH}\{{runbook\}}{_PATH}$"
 
 MISTAKES = {
     r"^(?:T[A-Z0-9]+/)?[UW][A-Z0-9]+$": "write a Slack member id such as U0123ABCD (their profile, Copy member ID)",
@@ -40,6 +42,7 @@ MISTAKES = {
     _CLOSES: "write an hour such as 16:30; 24:00 is the end of the day",
     _WORD: "write an adapter's word such as github.open_issue",
     _PREFIX: "write up to 20 small letters, digits, dashes and underscores",
+    _PAGES: "write an http or https address with {runbook} for the name, such as https://git.example.com/{runbook}.md",
 }
 """Pattern -> what to write instead, for the messages."""
 
@@ -288,6 +291,8 @@ class IncidentsEntry(Model):
     """Who is invited besides those who asked and approved: people, groups or `owner`."""
     nudge: Some = timedelta(minutes=15)
     """After how long a silence the channel is asked for an update."""
+    runbooks: Annotated[str, StringConstraints(pattern=_PAGES, max_length=500)] | None = None
+    """Where people read the runbooks; the channel has a bookmark to the one that is run."""
     ticket: ErrandEntry | None = None
     """Opens the ticket."""
     page: ErrandEntry | None = None

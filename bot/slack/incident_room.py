@@ -194,7 +194,7 @@ class IncidentRoom:
                 return AGAIN
         if not incident.place:
             return None
-        for step in (self._topic, self._groups_read, self._invite, self._pin, self._bookmark):
+        for step in (self._topic, self._groups_read, self._invite, self._pin, self._bookmark, self._runbook):
             outcome = step(row, rotation, incident, drawings)
             if outcome is not None:
                 return outcome
@@ -295,7 +295,7 @@ class IncidentRoom:
     def _bookmark(
         self, row: DrawingRow, rotation: Rotation, incident: Incident, drawings: list[DrawingRow]
     ) -> Outcome | None:
-        """A bookmark to the card, below which the history is. Runbooks have no address that Slack could open."""
+        """A bookmark to the card, below which the history is."""
         card = main_card(drawings)
         if card is None or not card.ts or incident.room.get("bookmark") or _refused(incident, "bookmarks.add"):
             return None
@@ -308,6 +308,17 @@ class IncidentRoom:
         return self._call(
             row, incident, "bookmarks.add", {"bookmark": title},
             channel_id=incident.place, title=title, type="link", link=link,
+        )  # fmt: skip
+
+    def _runbook(self, row: DrawingRow, rotation: Rotation, incident: Incident, _: list[DrawingRow]) -> Outcome | None:
+        """A bookmark to the runbook, where the settings say at which address people read it."""
+        name = rotation.plan.runbook
+        link = self._rules.address_of(name)
+        if not link or incident.room.get("runbook") or _refused(incident, "bookmarks.add"):
+            return None
+        return self._call(
+            row, incident, "bookmarks.add", {"runbook": link},
+            channel_id=incident.place, title=f"Runbook {name}", type="link", link=link,
         )  # fmt: skip
 
     def _link(self, row: DrawingRow, incident: Incident, card: DrawingRow) -> Outcome:

@@ -75,8 +75,8 @@ SCOPES = (
     ),
     Scope(
         "bookmarks:write",
-        "Bookmarks the card and its history in the channel of an incident.",
-        without="The channel of an incident has no bookmark to its card.",
+        "Bookmarks the card with its history, and the runbook, in the channel of an incident.",
+        without="The channel of an incident has no bookmarks.",
     ),
 )
 

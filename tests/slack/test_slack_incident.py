@@ -107,6 +107,7 @@ def test_one_channel_is_made_furnished_and_told_of_every_step(open_house: Opener
     status = said(house, made.id, "Incident R-1: door-key in production")
     assert status.pinned
     assert {"rotate:incident:command", "rotate:incident:note"} <= set(status.buttons)
+    assert [one["title"] for one in made.bookmarks] == ["Card and history of R-1"], "and no runbook"
     assert made.bookmarks[0]["link"].startswith("http")
     finish(house)
     said(house, made.id, "R-1 (door-key, production) is done")
@@ -126,6 +127,20 @@ def test_one_channel_is_made_furnished_and_told_of_every_step(open_house: Opener
     assert again.ts == status.ts, "the status is edited in place"
     assert channels(house) == [made]
     assert len(house.workspace.calls_to("conversations.create")) == 1
+
+
+def test_the_runbook_is_bookmarked_beside_the_card(open_house: Opener) -> None:
+    address = "https://git.example.com/runbooks/{runbook}.md"
+    house = open_house(revoke=PLAIN, more=f'incidents: {{nudge: 1h, runbooks: "{address}"}}\n')
+    approve(house)
+    made = room(house)
+    settled(house, lambda one: bool(one.room.get("runbook") and one.room.get("bookmark")), "a furnished room")
+    finish(house)
+    house.wait(lambda: "OVER, REVIEW OPEN" in made.topic, "the topic of the end")
+    links = {one["title"]: one["link"] for one in made.bookmarks}
+    assert links.pop("Card and history of R-1").startswith("http")
+    assert links == {"Runbook by-hand": "https://git.example.com/runbooks/by-hand.md"}
+    assert len(made.bookmarks) == 2, "each once, however often the room was looked at"
 
 
 def test_a_private_incident_has_a_private_channel(open_house: Opener) -> None:
