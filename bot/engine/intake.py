@@ -14,6 +14,7 @@ from bot.core.events import Entry, Event
 from bot.core.suspicion import looks_like_secret
 from bot.core.words import Typed, parse, rotation_number
 from bot.store.database import Database
+from bot.store.reading import Reader
 
 SIGNATURE = "signature"
 """The flag under which a signature travels."""
@@ -54,6 +55,10 @@ class Receipt:
     number: int = 0
     fresh: bool = True
     word: str = ""
+
+
+BOUND = frozenset({"approve", "reject", "contain"})
+"""Words that consent to a plan: typed, they mean the plan that stands there at the moment of receipt."""
 
 
 class Intake:
@@ -119,12 +124,20 @@ class Intake:
         with self._database.begin() as tx:
             tx.audit(Entry(Event.FLOOD, source, detail={"forged": count, "why": why}))
 
+    @staticmethod
+    def _newest(reader: Reader, args: tuple[str, ...]) -> int | None:
+        """The rotation that a credential's name stands for, as the use cases will find it too."""
+        name, _, environment = args[0].partition("@") if args else ("", "", "")
+        found = reader.rotations(credential=name, environment=environment or None, limit=1) if name else []
+        return found[0].number if found else None
+
     def _store(self, heard: Heard, typed: Typed) -> Receipt:
         subject = rotation_number(typed.args[0]) if typed.args else None
         with self._database.begin(quiet=True) as tx:
             bound = dict(heard.bound)
-            if not bound and subject is not None and typed.word in ("approve", "reject", "contain"):
-                bound = dict(tx.binding(subject) or {})
+            if not bound and typed.word in BOUND:
+                meant = subject if subject is not None else self._newest(tx, typed.args)
+                bound = dict(tx.binding(meant) or {}) if meant is not None else {}
             payload = {
                 "args": list(typed.args),
                 "flags": dict(typed.flags),

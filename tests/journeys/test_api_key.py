@@ -37,5 +37,5 @@ def test_a_key_goes_from_its_issuer_to_its_store_and_the_old_one_dies(open_town:
     assert "<@U0DAVE>" in card.words
     assert value not in card.words
     story = town.ask("dave", f"history R-{number}", "The audit tells this").words
-    assert f"create is done: done (key_id {keys[0]['id']}" in story
+    assert f"create is done (key_id {keys[0]['id']}" in story
     assert "remove is done" in story

@@ -63,7 +63,7 @@ def _history_tells(town: Town, number: int, old: str, new: str) -> None:
         "alice asked for this rotation",
         "bob approved it (member of sec-oncall)",
         "keyturn began to do publish",
-        f"publish is done: done (kid {new})",
+        f"publish is done (kid {new})",
         "The new credential is in use",
         "promote is done: watched",
         "The old credential is retired",

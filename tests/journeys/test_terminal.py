@@ -45,7 +45,8 @@ def test_a_rotation_is_begun_on_the_host_and_approved_in_slack(host: Town) -> No
         host.type("erin", f"tick R-1 {box}")
     alone = host.keyturn("run", "approve R-1")
     assert alone.returncode == 1
-    assert "vote in Slack" in alone.stderr
+    assert "counts only with your SSH signature" in alone.stderr
+    assert "keyturn approve R-1 --credential identity-signing" in alone.stderr
     card = host.shows(1, "asks to rotate")
     assert "<@U0ALICE>" in card.words
     host.approve(1)
