@@ -7,6 +7,7 @@ from datetime import datetime
 
 from bot.core.decision import (
     BOT,
+    LAPSED,
     Decision,
     Stale,
     ask_again,
@@ -341,8 +342,7 @@ def expired(rotation: Rotation, event: Expired, now: datetime) -> Decision:
         return Decision(rotation, (note(rotation, Event.AMENDMENT_LAPSED, BOT, step=step, expired=True),))
     if rotation.glass is not None and rotation.state is State.REQUESTED and now >= rotation.expires_at:
         entry = note(rotation, Event.GLASS_LAPSED, BOT, by=rotation.glass.by)
-        outcome = "Nobody else approved what one person contained alone, so it is put back."
-        return put_back(rotation, outcome, (entry,), now)
+        return put_back(rotation, LAPSED, (entry,), now)
     if rotation.state is State.REQUESTED and now >= rotation.expires_at:
         outcome = "Nobody approved in time; nothing was changed. Start it again when an approver is there."
         rotation = replace(rotation, state=State.ABANDONED, ended_at=now, outcome=outcome)

@@ -16,6 +16,8 @@ from bot.core.rotation import FINISHED, MOVING, Overlap, Rotation, Stage, State,
 BOT = "keyturn"
 TAKEN_OVER = "Taken over by the emergency"
 """How the outcome begins of a rotation that a revocation ended."""
+LAPSED = "Nobody else approved what one person contained alone, so it is put back."
+"""The outcome of a containment by one person whose time ran out."""
 
 
 class Stale(KeyturnError):

@@ -15,8 +15,8 @@ from bot.contracts.registry import Registry
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
 from bot.core.events import Entry, Event
 from bot.core.incident_rules import Errand, Incidents
-from bot.core.rotation import Rotation, State
-from bot.engine.incidents import say
+from bot.core.rotation import Rotation
+from bot.engine.incidents import say, unattended
 from bot.engine.scope import parameters
 from bot.store.database import Database
 from bot.store.records import ErrandRow
@@ -115,7 +115,7 @@ class Errands:
         """Why nothing is to be done; True when it has to wait for another replica, None when it is to be run."""
         if self._errand(row.kind) is None:
             return "not configured"
-        if row.kind == "page" and rotation.is_over and rotation.state is not State.ABANDONED:
+        if row.kind == "page" and rotation.is_over and not unattended(rotation):
             return MAYBE_SENT if _begun(row) else NOT_SENT
         if row.kind != "resolve":
             return None

@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.core import duration
 from bot.core import incident as core
+from bot.core.decision import LAPSED
 from bot.core.rotation import FINISHED, Rotation, Stage, State
 from bot.store.writing import Transaction
 
@@ -20,6 +21,11 @@ REVIEW_EVERY = timedelta(days=1)
 def consented(rotation: Rotation | None) -> bool:
     """Whether anybody's consent lets it act: enough people approved, or one broke the glass."""
     return rotation is not None and (rotation.glass is not None or rotation.state not in _UNBEGUN)
+
+
+def unattended(rotation: Rotation) -> bool:
+    """Whether nobody came in time: the suspected credential is in use, so a person has to end the alert."""
+    return rotation.state is State.ABANDONED or (rotation.glass is not None and rotation.outcome == LAPSED)
 
 
 def of_incident(before: Rotation | None, after: Rotation) -> Mapping[str, Any]:
@@ -42,7 +48,7 @@ def follow_emergency(tx: Transaction, before: Rotation | None, after: Rotation) 
     elif before.glass is not None and before.state is State.REQUESTED and after.state is State.ROLLING_BACK:
         say(tx, after, "put-back", f"What one person contained alone is put back. {after.outcome}", broadcast=True)
         tx.add_errand(f"page-{after.number}-put-back", after.number, "page", {"why": "the containment is put back"})
-    if after.is_over and not before.is_over and after.state is not State.ABANDONED:
+    if after.is_over and not before.is_over and not unattended(after):
         tx.add_errand(f"resolve-{after.number}", after.number, "resolve", {})
 
 

@@ -12,7 +12,7 @@ from adapters import github, pagerduty
 from bot.contracts.adapter import Operation
 from bot.core.errors import Permanent
 from bot.core.incident_rules import Errand, Incidents
-from bot.core.rotation import Called, Expired
+from bot.core.rotation import Called, Expired, GlassBroken
 from bot.engine.errands import MOST_FAILURES, Errands, defaults, scope_of_incident
 from bot.store.database import Database
 from bot.store.records import ErrandRow
@@ -305,6 +305,20 @@ def test_nobody_is_paged_for_what_is_over(quick: Stage) -> None:
     assert not quick.pager.events
     assert quick.rows()["resolve-1"].note == "nobody was paged"
     assert len(quick.tracker.issues) == 1
+
+
+def test_a_containment_that_lapsed_pages_again_and_nothing_ends_the_alert(quick: Stage) -> None:
+    rotation = quick.calamity.ask()
+    bound = {"digest": rotation.plan.digest, "nonce": rotation.nonce}
+    quick.calamity.happen(GlassBroken("carol", "nobody answers", key="SHA256:carol", signature="signed", **bound))
+    quick.calamity.step()
+    quick.errands.turn()
+    quick.calamity.happen(Expired(), 2 * timedelta(hours=1))
+    assert quick.calamity.step().is_over, "it was put back before the page was sent"
+    quick.errands.turn()
+    summaries = [event["payload"]["summary"].partition(", ")[2] for event in quick.pager.events]
+    assert summaries == ["an incident was opened", "the containment is put back"]
+    assert quick.states() == ["triggered"]
 
 
 def test_the_end_waits_for_a_page_that_is_being_sent(stage: Stage) -> None:
