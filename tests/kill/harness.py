@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -113,6 +114,7 @@ class Harness:
         self._zygote = subprocess.Popen(
             [sys.executable, "-m", "tests.kill.zygote"],
             cwd=ROOT,
+            env=os.environ | {"TMPDIR": str(folder)},  # who is killed leaves files behind
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

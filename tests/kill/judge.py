@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import select
+
+from bot.core.events import Event
 from bot.core.rotation import Rotation
 from bot.store.database import Database
+from bot.store.tables import NOTICE
 from playground.estate import Estate
 from tests.kill.stories import Story
+
+DECIDED = frozenset(
+    {
+        Event.REQUESTED,
+        Event.APPROVED,
+        Event.VOTE_COUNTED,
+        Event.VOTE_REFUSED,
+        Event.REMINDED,
+        Event.ESCALATED,
+        Event.GLASS_BROKEN,
+        Event.CONTAINED,
+        Event.GLASS_LAPSED,
+        Event.INCIDENT_OPENED,
+        Event.TAKEN_OVER,
+        Event.PROMOTED,
+        Event.ABANDONED,
+        Event.ROLLING_BACK,
+        Event.ROLLED_BACK,
+    }
+)
+"""A killed run decides these as often as an undisturbed one."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +65,8 @@ class Verdict:
     state: list[dict[str, Any]]
     """How each rotation stands, the oldest first."""
     problems: list[str] = field(default_factory=list)
+    told: Counter[str] = field(default_factory=Counter)
+    """How often what was decided and told to people: audit events, and keys of notices without their numbers."""
 
 
 def judge(database_url: str, story: Story, estate: Estate, before: Before) -> Verdict:
@@ -48,10 +77,17 @@ def judge(database_url: str, story: Story, estate: Estate, before: Before) -> Ve
             numbers = [known.number for known in reversed(reader.rotations(limit=10))]
             rotations = [rotation for number in numbers if (rotation := reader.rotation(number)) is not None]
             rows = list(reader.audit_rows())
+            notices = reader.connection.execute(select(NOTICE.c.key)).scalars().all()
     finally:
         database.close()
     verdict = Verdict([_standing(rotation) for rotation in rotations])
+    verdict.told.update(row.event for row in rows if row.event in DECIDED)
+    calls = verdict.told[Event.REMINDED] + verdict.told[Event.ESCALATED]
+    # How long it was quiet depends on when somebody died.
+    verdict.told.update(re.sub(r"\d+", "", key) for key in notices if "-nudge-" not in key)
     problems = verdict.problems
+    if calls != story.calls:
+        problems.append(f"people were called {calls} times")
     if len(rotations) != story.rotations or not all(rotation.is_over for rotation in rotations):
         problems.append(f"{len(rotations)} rotations: {verdict.state}")
     began: set[tuple[str, str, str]] = set()

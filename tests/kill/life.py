@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
+import threading
 import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -15,6 +16,7 @@ from typing import Any
 import bot.engine.executor as executor_module
 from bot.app import Engine, build_engine, declared_rows
 from bot.contracts.delivery import Leg
+from bot.core.ballot import NAMESPACE, Ballot
 from bot.core.rotation import Rotation, Stage
 from bot.engine.apply import apply
 from bot.engine.executor import Executor
@@ -24,12 +26,15 @@ from bot.store.clock import Clock
 from bot.store.database import Database
 from playground.installation import TEAM
 from tests.kill.boundaries import Boundaries
-from tests.kill.stories import STORIES
+from tests.kill.stories import SIGNERS, STORIES
+from tests.ssh import SoftwareToken
 from tests.world import GROUPS, Colleagues, describe
 
 BOXES = ("access", "incidents", "rollback-plan", "notified", "dashboard", "contacts")
 MOST_TURNS = 400
 MOST_LATE = timedelta(minutes=30)
+TOKENS = {name: SoftwareToken("ed25519") for name in ("bob", "carol")}
+"""Security keys, the same in every life of one zygote."""
 
 _opened: dict[str, Database] = {}
 
@@ -59,6 +64,8 @@ class Life:
 @lru_cache(maxsize=8)
 def _settings(text: str, folder: str, database_url: str) -> Settings:
     environment = read_environment({"KEYTURN_DATABASE_URL": database_url, "KEYTURN_KEYS": f"{folder}/keys"})
+    keys = [f'{name} namespaces="{NAMESPACE}" {token.public}\n' for name, token in TOKENS.items()]
+    Path(folder, SIGNERS).write_text("".join(keys))
     return read_settings(text, environment, file="keyturn.yml", folder=Path(folder))
 
 
@@ -99,7 +106,7 @@ def live(life: Life) -> None:
 def _drive(engine: Engine, life: Life, boundaries: Boundaries) -> None:
     story = STORIES[life.story]
     if not life.crossed:  # whatever went before it died: Slack repeats what was not acknowledged
-        engine.intake.hear(_heard(life, 0, 0))
+        engine.intake.hear(_heard(life, 0, None))
     for _ in range(MOST_TURNS):
         if _work(engine):
             continue
@@ -122,12 +129,15 @@ def _drive(engine: Engine, life: Life, boundaries: Boundaries) -> None:
             engine.database.close()
             _ask(life, f"/keep?crossed={len(boundaries.names)}&place={boundaries.place}")
         if left and story.lines[left[0]].at in ("", _place(rotation)):
-            engine.intake.hear(_heard(life, left[0], rotation.number))
+            engine.intake.hear(_heard(life, left[0], rotation))
             continue
         assert due is not None, "nothing is due and nothing is over: " + describe(rotation)
         offset = _ask(life, f"/jump?to={_late(rotation, due, now).timestamp()}")
         engine.database.clock.advance(timedelta(seconds=offset) - engine.database.clock.offset)
         engine.timers.tick()
+        for thread in threading.enumerate():  # who has to be called is called beside the timers
+            if thread.name == "caller":
+                thread.join()
     raise AssertionError("it never ends" + (f": {describe(rotation)}" if rotation is not None else ""))
 
 
@@ -167,12 +177,19 @@ def _key(life: Life, i: int) -> str:
     return f"{life.story}-{i}"
 
 
-def _heard(life: Life, i: int, number: int) -> Heard:
+def _heard(life: Life, i: int, rotation: Rotation | None) -> Heard:
     line = STORIES[life.story].lines[i]
+    flags = {}
+    if line.signs:
+        assert rotation is not None
+        plan = rotation.plan
+        ballot = Ballot(rotation.id, plan.credential, plan.environment, plan.digest, rotation.nonce, line.signs)
+        flags["signature"] = TOKENS[line.person].sign(ballot)
     return Heard(
         key=_key(life, i),
         account=f"slack:{TEAM}/U0{line.person.upper()}",
-        text=line.words.format(number=number),
+        text=line.words.format(number=rotation.number if rotation is not None else ""),
+        flags=flags,
         channel="C0OPS",
         confirmed=True,
         ticked=BOXES,

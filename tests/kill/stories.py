@@ -15,6 +15,8 @@ class Line:
     words: str
     at: str = ""
     """Only while the newest rotation stands at this step."""
+    signs: str = ""
+    """The vote on the newest rotation that goes with it, signed with the person's SSH key."""
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,12 @@ class Story:
     """How many keys stay published that a rotation had made before another one took over."""
     emergency: bool = False
     """The suspected key is disabled at the end and stays to be looked at; meanwhile logins may fail, but not after."""
+    calls: int = 0
+    """How many reminders and escalations there are."""
 
 
+SIGNERS = "allowed_signers"
+"""Name of the file with everybody's public keys."""
 _OWNERS = {"identity-signing": "alice", "billing-api-key": "dave"}
 
 
@@ -51,6 +57,19 @@ def _emergency(credential: str, order: str, *before: Line, at: str = "") -> Stor
     return Story(credential, lines, settings, rotations=1 + over, leaves=int(over), emergency=True)
 
 
+def _alone(*lines: Line, **end: Any) -> Story:
+    """A revocation that nobody answers: reminders after 8 and 20 minutes, the next ones called after 12, over at 25."""
+    ordered = _emergency("identity-signing", "contain-first")
+    escalate = [{"after": "12m", "to": ["platform"]}]
+    ordinary = {"environments": ["production"], "from": ["sec-oncall"]}
+    asking = {"words": ["revoke"], "expires": "25m", "remind": "8m", "escalate": escalate}
+    revoking = ordinary | asking | {"signature": "required", "break_glass": "25m"}
+    settings = {**ordered.settings, "policies": [revoking, ordinary], "signers": SIGNERS}
+    return Story(ordered.credential, (ordered.lines[0], *lines), settings, **end)
+
+
+_CONTAIN = Line("carol", 'contain R-{number} --reason "nobody answers"', signs="break-glass")
+_AGREE = Line("bob", "approve R-{number}", signs="approve")
 _BACK = Line("bob", 'rollback R-{number} --reason "errors"', at="quiet")
 
 STORIES = {
@@ -65,4 +84,7 @@ STORIES = {
     ),
     "api-key-revoked": _emergency("billing-api-key", "replace-first"),
     "api-key-contained": _emergency("billing-api-key", "contain-first"),
+    "signing-key-alone": _alone(_CONTAIN, _AGREE, emergency=True),
+    "signing-key-put-back": _alone(_CONTAIN, keeps_old=True, emergency=True, calls=3),
+    "signing-key-unanswered": _alone(keeps_old=True, calls=3),
 }

@@ -16,13 +16,16 @@ from tests.kill.harness import Harness, Recording, Unreached, harness
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
 FORWARD = ("signing-key", "api-key")
 BACK = ("signing-key-back", "api-key-back")
-EMERGENCIES = (
-    "signing-key-revoked",
-    "signing-key-contained",
-    "signing-key-taken-over",
-    "api-key-revoked",
-    "api-key-contained",
-)
+EMERGENCIES = {
+    "signing-key-revoked": "promoted",
+    "signing-key-contained": "promoted",
+    "signing-key-taken-over": "promoted",
+    "signing-key-alone": "promoted",
+    "signing-key-put-back": "rolled_back",
+    "signing-key-unanswered": "abandoned",
+    "api-key-revoked": "promoted",
+    "api-key-contained": "promoted",
+}
 
 
 @pytest.fixture
@@ -57,8 +60,10 @@ def visit(killer: Harness, story: str) -> tuple[Recording, dict[str, list[str]]]
             wrong[crossing] = [f"{type(error).__name__}: {str(error)[-600:]}"]
             continue
         ended = [] if verdict.state == calm.verdict.state else [f"ended as {verdict.state}"]
-        if verdict.problems or ended:
-            wrong[crossing] = verdict.problems + ended
+        more, less = verdict.told - calm.verdict.told, calm.verdict.told - verdict.told
+        told = [f"told too often {dict(more)}, not told {dict(less)}"] if more or less else []
+        if verdict.problems or ended or told:
+            wrong[crossing] = verdict.problems + ended + told
     return calm, wrong
 
 
@@ -87,7 +92,7 @@ def test_a_rollback_survives_kills_too(on_sqlite: Harness, story: str) -> None:
 @pytest.mark.parametrize("story", EMERGENCIES)
 def test_an_emergency_survives_kills_on_sqlite(on_sqlite: Harness, story: str) -> None:
     calm, wrong = visit(on_sqlite, story)
-    assert calm.verdict.state[-1]["state"] == "promoted"
+    assert calm.verdict.state[-1]["state"] == EMERGENCIES[story]
     assert wrong == {}
 
 
@@ -95,7 +100,7 @@ def test_an_emergency_survives_kills_on_sqlite(on_sqlite: Harness, story: str) -
 @pytest.mark.parametrize("story", EMERGENCIES)
 def test_an_emergency_survives_kills_on_postgresql(on_postgresql: Harness, story: str) -> None:
     calm, wrong = visit(on_postgresql, story)
-    assert calm.verdict.state[-1]["state"] == "promoted"
+    assert calm.verdict.state[-1]["state"] == EMERGENCIES[story]
     assert wrong == {}
 
 
