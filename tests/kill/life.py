@@ -132,7 +132,7 @@ def _drive(engine: Engine, life: Life, boundaries: Boundaries) -> None:
             engine.intake.hear(_heard(life, left[0], rotation))
             continue
         assert due is not None, "nothing is due and nothing is over: " + describe(rotation)
-        offset = _ask(life, f"/jump?to={_late(rotation, due, now).timestamp()}")
+        offset = _ask(life, f"/jump?to={_late(rotation, due, now, story.rarely).timestamp()}")
         engine.database.clock.advance(timedelta(seconds=offset) - engine.database.clock.offset)
         engine.timers.tick()
         for thread in threading.enumerate():  # who has to be called is called beside the timers
@@ -147,7 +147,7 @@ def _place(rotation: Rotation) -> str:
     return "" if at is None else rotation.plan.steps[at].id
 
 
-def _late(rotation: Rotation, due: datetime, now: datetime) -> datetime:
+def _late(rotation: Rotation, due: datetime, now: datetime, rarely: int) -> datetime:
     """When a worker looks next: the second time in time, and then later and later, as a busy one would.
 
     A step that looks every few seconds crosses the same boundaries each time: so there are few looks, at least three
@@ -157,7 +157,7 @@ def _late(rotation: Rotation, due: datetime, now: datetime) -> datetime:
     looks = rotation.steps[at].attempt if at is not None else 0
     if looks < 2 or due <= now:
         return due
-    late: timedelta = (due - now) * 4 ** (looks - 1)
+    late: timedelta = (due - now) * rarely ** (looks - 1)
     return min(now + late, due + MOST_LATE)
 
 

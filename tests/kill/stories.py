@@ -35,6 +35,8 @@ class Story:
     """How many keys stay published that a rotation had made before another one took over."""
     emergency: bool = False
     """The suspected key is disabled at the end and stays to be looked at; meanwhile logins may fail, but not after."""
+    rarely: int = 4
+    """How many times later each look of a waiting step is than the one before; fewer where another story has them."""
     calls: int = 0
     """How many reminders and escalations there are."""
 
@@ -84,7 +86,7 @@ STORIES = {
     ),
     "api-key-revoked": _emergency("billing-api-key", "replace-first"),
     "api-key-contained": _emergency("billing-api-key", "contain-first"),
-    "signing-key-alone": _alone(_CONTAIN, _AGREE, emergency=True),
+    "signing-key-alone": _alone(_CONTAIN, _AGREE, emergency=True, rarely=64),
     "signing-key-put-back": _alone(_CONTAIN, keeps_old=True, emergency=True, calls=3),
     "signing-key-unanswered": _alone(keeps_old=True, calls=3),
 }
