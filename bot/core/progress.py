@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.core.decision import BOT, Decision, Stale, ask_again, go_on, hold, lapse, note, put, queue, settled, undo_next
 from bot.core.events import Entry, Event
+from bot.core.plan import DESTROYS
 from bot.core.rotation import (
     Asking,
     BackOut,
@@ -97,7 +98,7 @@ def ended(rotation: Rotation, event: Ended, now: datetime) -> Decision:
         case Asking():
             return _step_asks(rotation, event.step, outcome)
         case BackOut():
-            return _back_out(rotation, event.step, outcome)
+            return _back_out(rotation, event.step, outcome, now)
 
 
 def _step_done(rotation: Rotation, i: int, outcome: Done, now: datetime) -> Decision:
@@ -191,8 +192,11 @@ def _step_asks(rotation: Rotation, i: int, outcome: Asking) -> Decision:
     return Decision(rotation, (entry,))
 
 
-def _back_out(rotation: Rotation, i: int, outcome: BackOut) -> Decision:
+def _back_out(rotation: Rotation, i: int, outcome: BackOut, now: datetime) -> Decision:
     planned, run = rotation.plan.steps[i], rotation.steps[i]
+    if planned.effect == DESTROYS:
+        hint = "What was destroyed cannot be put back; see to the problem, then retry, which goes on watching."
+        return _step_failed(rotation, i, Failed(outcome.problem, hint), now)
     entry = note(rotation, Event.STEP_OUTCOME, BOT, step=planned.id, result="backing-out", problem=outcome.problem)
     run = replace(run, undoing=True, problem=outcome.problem, progress={"backed_out": outcome.problem}, failures=0)
     return queue(lapse(replace(rotation, steps=put(rotation.steps, i, run)), i), i, (entry,))

@@ -300,6 +300,15 @@ def test_a_failed_brownout_is_undone_and_blocks_the_overlap() -> None:
     assert (rotation.overlap, rotation.steps[5].undoing) == (Overlap.RETIRING, False)
 
 
+def test_what_was_destroyed_is_not_undone_when_its_watch_fails() -> None:
+    rotation = forward(7)
+    assert rotation.plan.steps[7].effect == "destroys"
+    decision = run_step(rotation, BackOut("logins fail"))
+    run = decision.rotation.steps[7]
+    assert (run.stage, run.undoing, run.touched, decision.dispatch) == (Stage.HELD, False, True, None)
+    assert "cannot be put back" in run.hint
+
+
 @pytest.mark.parametrize("done", range(1, 8))
 def test_rollback_undoes_every_change_in_reverse_order(done: int) -> None:
     rotation = decide(forward(done), RolledBack("bob", "errors"), START).rotation
