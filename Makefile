@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
 
-.PHONY: playground test test-unit test-real test-image cover lint format docs bench lock clean help
+.PHONY: playground test test-unit test-real test-image cover soak lint format docs bench lock clean help
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -30,6 +30,9 @@ cover: $(VENV)/.synced-dev  ## All tests with branch coverage, and its report
 	$(BIN)/coverage run -m pytest -n $(JOBS) --dist loadgroup $(ARGS)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
+
+soak: $(VENV)/.synced-dev  ## kill -9 at every boundary on both databases
+	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/kill $(ARGS)
 
 lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
 	$(BIN)/ruff check .
