@@ -14,7 +14,7 @@ from tests.kill.databases import PostgresBench, SqliteBench
 from tests.kill.harness import Harness, Recording, Unreached, harness
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
-EVERY = int(os.environ.get("KEYTURN_KILL_EVERY", "4"))
+EVERY = int(os.environ.get("KEYTURN_KILL_EVERY", "8"))
 """On PostgreSQL, where one experiment takes longer: every so many boundaries. `make soak` visits all of them."""
 FORWARD = ("signing-key", "api-key")
 BACK = ("signing-key-back", "api-key-back")
