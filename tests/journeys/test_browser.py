@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-pytestmark = [pytest.mark.realparts, pytest.mark.journey, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.realparts, pytest.mark.journey, pytest.mark.timeout(300)]
 
 ROOT = Path(__file__).parents[2]
 PICTURES = Path(__file__).parent / "screenshots"
@@ -110,6 +110,19 @@ def become(page: Any, name: str) -> None:
     page.get_by_role("option", name=name).click()
 
 
+def read_history(page: Any) -> None:
+    """The whole story of the rotation that has just ended."""
+    type_words(page, "/rotate history identity-signing")
+    page.wait_for_selector("article.mine-only >> text=/The audit tells this about identity-signing/")
+    text = page.locator("article.mine-only").last.inner_text()
+    told = ["promote is done", "retired"]
+    if "earlier row" not in text:  # a slow machine looks more often, and the message has room for the newest rows only
+        told += ["alice asked for", "bob approved", "publish is done"]
+    for words in told:
+        assert words in text, text
+    take(page, "history")
+
+
 def test_a_rotation_from_asking_to_done(page: Any, play: Play) -> None:
     type_words(page, "/rotate start identity-signing")
     page.wait_for_selector("dialog.modal >> text=/sha256:[0-9a-f]{64}/")
@@ -138,18 +151,7 @@ def test_a_rotation_from_asking_to_done(page: Any, play: Play) -> None:
     assert page.locator("article >> text=/drawn from version/").count() == 1, "one card, edited in place"
     strip = page.inner_text("#strip")
     assert re.search(r"\b0\s+in total", strip), strip
-
-
-def test_its_history_tells_the_whole_story(page: Any) -> None:
-    type_words(page, "/rotate history identity-signing")
-    page.wait_for_selector("article.mine-only >> text=/The audit tells this about identity-signing/")
-    text = page.locator("article.mine-only").last.inner_text()
-    told = ["promote is done", "retired"]
-    if "earlier row" not in text:  # a slow machine looks more often, and the message has room for the newest rows only
-        told += ["alice asked for", "bob approved", "publish is done"]
-    for words in told:
-        assert words in text, text
-    take(page, "history")
+    read_history(page)
 
 
 def test_home_and_help(page: Any) -> None:

@@ -50,22 +50,28 @@ def on_postgresql(folder: Path, postgres_server: postgres.Server) -> Iterator[Ha
         yield made
 
 
+def kill(killer: Harness, calm: Recording, number: int) -> list[str]:
+    """What is wrong after a kill at this boundary, compared with the undisturbed run."""
+    try:
+        verdict = killer.kill(calm, number)
+    except AssertionError as error:
+        return [f"{type(error).__name__}: {str(error)[-600:]}"]
+    ended = [] if verdict.state == calm.verdict.state else [f"ended as {verdict.state}"]
+    more, less = verdict.told - calm.verdict.told, calm.verdict.told - verdict.told
+    told = [f"told too often {dict(more)}, not told {dict(less)}"] if more or less else []
+    return verdict.problems + ended + told
+
+
 def visit(killer: Harness, story: str, every: int = 1) -> tuple[Recording, dict[str, list[str]]]:
     """An undisturbed run, then one killed at each boundary of it, or at every so many; what went wrong, by boundary."""
     calm = killer.record(story)
     assert calm.verdict.problems == []
     wrong: dict[str, list[str]] = {}
     for number, crossing in list(enumerate(calm.crossings))[::every]:
-        try:
-            verdict = killer.kill(calm, number)
-        except AssertionError as error:
-            wrong[crossing] = [f"{type(error).__name__}: {str(error)[-600:]}"]
-            continue
-        ended = [] if verdict.state == calm.verdict.state else [f"ended as {verdict.state}"]
-        more, less = verdict.told - calm.verdict.told, calm.verdict.told - verdict.told
-        told = [f"told too often {dict(more)}, not told {dict(less)}"] if more or less else []
-        if verdict.problems or ended or told:
-            wrong[crossing] = verdict.problems + ended + told
+        # Once more: a busy machine can starve the estate's own threads, but a defect fails at its boundary each time.
+        found = kill(killer, calm, number) and kill(killer, calm, number)
+        if found:
+            wrong[crossing] = found
     return calm, wrong
 
 
