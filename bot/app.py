@@ -252,13 +252,8 @@ class Bot:
 
     def _check_errands(self) -> None:
         """Raises `Invalid` when an incident would run errands that no adapter offers."""
-        words = [word for word in self.engine.catalog.words() if self._does(word)]
-        if problems := self.settings.errand_problems(words):
+        if problems := self.settings.idle_errands(self.engine.catalog):
             raise Invalid("keyturn.yml", tuple(str(problem) for problem in problems))
-
-    def _does(self, word: str) -> bool:
-        info = self.engine.catalog.describe(word)
-        return info is not None and info.kind == "operation"
 
     def start(self) -> None:
         """Start everything; returns when the bot is ready. Where a part cannot start, those before it are stopped."""

@@ -69,20 +69,12 @@ def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
         found.add(Finding(settings.document.file, line, "", "cadence-order", Severity.WARNING, message, hint))
     for problem in settings.warnings(datetime.now(UTC)):
         found.add(Finding(problem.file, problem.line, "", "policy", Severity.WARNING, problem.message, problem.hint))
-    for problem in settings.errand_problems(_operations(settings, vocabulary)):
+    for problem in settings.idle_errands(vocabulary):
         found.add(Finding(problem.file, problem.line, "", "errand", Severity.ERROR, problem.message, problem.hint))
     for told in signer_problems(settings):
         hint = "signed votes of those concerned do not count before that"
         found.add(Finding(str(settings.signers), 1, "", "signers", Severity.ERROR, told, hint))
     return sorted(found)
-
-
-def _operations(settings: Settings, vocabulary: Vocabulary) -> set[str]:
-    """The operations that errands name, and those that come near where they name none."""
-    incidents = settings.incidents
-    named = [errand.do for errand in (incidents.ticket, incidents.page) if errand is not None]
-    meant = {word for name in named for word in (name, *vocabulary.close(name))}
-    return {word for word in meant if (info := vocabulary.describe(word)) is not None and info.kind == "operation"}
 
 
 def signer_problems(settings: Settings) -> list[str]:

@@ -16,6 +16,7 @@ from bot.core import schedule
 from bot.core.document import LARGEST, Document, Problem, model_problems, read
 from bot.core.errors import Invalid
 from bot.core.incident_rules import Errand, Incidents
+from bot.core.lint import Vocabulary
 from bot.core.policy import Membership, Policy
 from bot.core.runbook_file import LoadedRunbook, load
 from bot.core.windows import Calendar
@@ -97,6 +98,17 @@ class Settings:
     def errand_problems(self, operations: Collection[str]) -> tuple[Problem, ...]:
         """Errands of incidents that name none of these operations, each with its line and a hint."""
         return tuple(errand_problems(self.document, self.declared, operations))
+
+    def idle_errands(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
+        """The same, asking what adapters offer; only those that the errands name are loaded while all is well."""
+
+        def does(word: str) -> bool:
+            info = vocabulary.describe(word)
+            return info is not None and info.kind == "operation"
+
+        named = [errand.do for errand in (self.incidents.ticket, self.incidents.page) if errand is not None]
+        near = [word for name in named if not does(name) for word in vocabulary.close(name)]
+        return self.errand_problems({word for word in (*named, *near) if does(word)})
 
     def cadence_line(self, kind: str, environment: str) -> int:
         """Where the cadence of a class and environment is declared."""
