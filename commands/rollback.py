@@ -21,7 +21,7 @@ def run(call: Call, rotations: Rotations) -> Answer:
     if len(call.args) != 1 or not why:
         raise Refused(f"Say which rotation to put back, and why: {usage}.", code="usage")
     rotation = rotations.rollback(call, call.args[0], why)
-    asked = rotation.amendment is not None and rotation.amendment.step == -1
+    asked = rotation.amendment is not None and rotation.amendment.undoes
     told = "is rolled back once a second person approves" if asked else "is being rolled back; its card shows each step"
     return Answer(
         f"{rotation.id} ({rotation.plan.credential}) {told}.",

@@ -21,8 +21,8 @@ def run(call: Call, rotations: Rotations) -> Answer:
     if len(call.args) not in (1, 2) or not why:
         raise Refused(f"Say which rotation, and why skipping is safe: {usage}.", code="usage")
     rotation = rotations.skip(call, call.args[0], why, "".join(call.args[1:]))
-    if rotation.amendment is not None:
-        step = rotation.plan.steps[max(rotation.amendment.step, 0)]
+    if rotation.amendment is not None and not rotation.amendment.undoes:
+        step = rotation.plan.steps[rotation.amendment.step]
         text = f"Skipping {step.id} of {rotation.id} needs a second person, who can approve it on the card."
     else:
         text = f"The step of {rotation.id} ({rotation.plan.credential}) is skipped."

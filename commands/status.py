@@ -75,7 +75,7 @@ def _standing(rotation: Rotation) -> str:
         return f"{told}, until {rotation.expires_at:%Y-%m-%d %H:%M} UTC."
     if rotation.amendment is not None:
         amendment = rotation.amendment
-        wanted = "undo it" if amendment.step < 0 else f"skip {rotation.plan.steps[amendment.step].id}"
+        wanted = "undo it" if amendment.undoes else f"skip {rotation.plan.steps[amendment.step].id}"
         return f"{amendment.requester} asked to {wanted}; a second person can approve that."
     if rotation.overlap is Overlap.BLOCKED:
         return f"The new credential is in use; retiring the old one is held at: {step}. {rotation.outcome}"

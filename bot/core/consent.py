@@ -21,7 +21,7 @@ from bot.core.decision import (
     skip_now,
 )
 from bot.core.errors import Refused
-from bot.core.events import Entry, Event
+from bot.core.events import EVERYTHING, Entry, Event
 from bot.core.plan import DESTROYS
 from bot.core.progress import approval_expired
 from bot.core.rotation import (
@@ -95,7 +95,8 @@ def check_ballot(rotation: Rotation, event: Voted, now: datetime) -> None:
     if amendment is not None:
         _same_plan(rotation.id, event, amendment.digest, amendment.nonce)
         if now >= amendment.expires_at:
-            raise Refused(f"The request to skip a step of {rotation.id} has expired; ask again.", code="expired")
+            wanted = "undo" if amendment.undoes else "skip a step of"
+            raise Refused(f"The request to {wanted} {rotation.id} has expired; ask again.", code="expired")
         return
     if rotation.state is not State.REQUESTED:
         raise Refused(f"{rotation.id} {past(rotation)}; your vote changed nothing.", code="late")
@@ -171,12 +172,13 @@ def _rejected(rotation: Rotation, event: Voted, now: datetime) -> Decision:
 
 def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, now: datetime) -> Decision:
     if event.person == amendment.requester:
-        raise Refused(f"You asked to skip this step of {rotation.id}; another person has to agree.", "self-approval")
+        wanted = "undo" if amendment.undoes else "skip this step of"
+        raise Refused(f"You asked to {wanted} {rotation.id}; another person has to agree.", "self-approval")
     if event.approve:
         _signed(rotation, event)
-    if amendment.step < 0:
+    if amendment.undoes:
         _can_be_put_back(rotation)
-    step = rotation.plan.steps[amendment.step].id if amendment.step >= 0 else "everything"
+    step = _about(rotation, amendment)
     rotation = replace(rotation, amendment=None)
     if not event.approve:
         if not event.reason.strip():
@@ -195,11 +197,16 @@ def _voted_on_amendment(rotation: Rotation, amendment: Amendment, event: Voted, 
         asked_by=amendment.requester,
         **_signature(event),
     )
-    if amendment.step < 0:
+    if amendment.undoes:
         outcome = f"Rolled back by {amendment.requester} and {event.person}: {amendment.reason}"
         return put_back(rotation, outcome, (entry,), now)
     by = f"{amendment.requester} and {event.person}"
     return skip_now(rotation, amendment.step, by, amendment.reason, (entry,), now)
+
+
+def _about(rotation: Rotation, amendment: Amendment) -> str:
+    """For the audit: the step to skip, or that everything is to be undone."""
+    return EVERYTHING if amendment.undoes else rotation.plan.steps[amendment.step].id
 
 
 def _can_be_put_back(rotation: Rotation) -> None:
@@ -336,8 +343,7 @@ def _fitted(runs: tuple[StepRun, ...], length: int) -> tuple[StepRun, ...]:
 
 def expired(rotation: Rotation, event: Expired, now: datetime) -> Decision:
     if rotation.amendment is not None and now >= rotation.amendment.expires_at:
-        i = rotation.amendment.step
-        step = rotation.plan.steps[i].id if i >= 0 else "everything"
+        step = _about(rotation, rotation.amendment)
         rotation = replace(rotation, amendment=None)
         return Decision(rotation, (note(rotation, Event.AMENDMENT_LAPSED, BOT, step=step, expired=True),))
     if rotation.glass is not None and rotation.state is State.REQUESTED and now >= rotation.expires_at:

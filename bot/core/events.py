@@ -67,6 +67,10 @@ class Event(StrEnum):
     TROUBLE_OUTCOME = "trouble.outcome"
 
 
+EVERYTHING = "everything"
+"""Stands for the step in rows about an amendment that would undo a whole revocation."""
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row of the audit before it is chained. `detail` is JSON and holds ids, numbers and evidence only."""

@@ -207,6 +207,11 @@ class Amendment:
     expires_at: datetime
     attempt: int
 
+    @property
+    def undoes(self) -> bool:
+        """Whether everything is to be rolled back, rather than a step skipped."""
+        return self.step < 0
+
 
 @dataclass(frozen=True, slots=True)
 class Rotation:

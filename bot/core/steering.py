@@ -7,7 +7,7 @@ from datetime import datetime
 
 from bot.core.decision import Decision, go_on, lapse, note, past, put, put_back, queue, skip_now, waits_behind_glass
 from bot.core.errors import Refused
-from bot.core.events import Event
+from bot.core.events import EVERYTHING, Event
 from bot.core.plan import DESTROYS, digest
 from bot.core.rotation import (
     MOVING,
@@ -150,7 +150,7 @@ def _asked_to_put_back(rotation: Rotation, event: RolledBack, now: datetime) -> 
     amendment = Amendment(-1, event.person, event.reason, digest(covered), event.nonce, ends, 0)
     rotation = replace(rotation, amendment=amendment)
     entry = note(
-        rotation, Event.AMENDMENT_ASKED, event.person, step="everything", reason=event.reason, plan=amendment.digest
+        rotation, Event.AMENDMENT_ASKED, event.person, step=EVERYTHING, reason=event.reason, plan=amendment.digest
     )
     return Decision(rotation, (entry,))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from bot.core.events import Event
+from bot.core.events import EVERYTHING, Event
 
 Detail = Mapping[str, Any]
 BOT = "keyturn"
@@ -145,8 +145,12 @@ def _released(who: str, d: Detail) -> str:
 
 def _lapsed(who: str, d: Detail) -> str:
     if d.get("rejected"):
-        return f"{who} refused to skip {_step(d)}{_because(d)}"
-    return f"The request to skip {_step(d)} lapsed without a second person"
+        return f"{who} refused to {_amendment(d)}{_because(d)}"
+    return f"The request to {_amendment(d)} lapsed without a second person"
+
+
+def _amendment(d: Detail) -> str:
+    return "undo the revocation" if d.get("step") == EVERYTHING else f"skip {_step(d)}"
 
 
 def _stuck(what: str) -> Callable[[str, Detail], str]:
@@ -266,9 +270,9 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
     Event.STEP_TARGETS: _targets,
     Event.UNDO_INTENT: _began("undo"),
     Event.UNDO_OUTCOME: lambda who, d: "Undoing " + _outcome(who, d),
-    Event.AMENDMENT_ASKED: lambda who, d: f"{who} asked to skip {_step(d)}, which needs a second person{_because(d)}",
+    Event.AMENDMENT_ASKED: lambda who, d: f"{who} asked to {_amendment(d)}, which needs a second person{_because(d)}",
     Event.AMENDMENT_APPROVED: lambda who, d: (
-        f"{who} agreed that {_step(d)} is skipped, as {_word(d, 'asked_by', 'somebody')} had asked"
+        f"{who} agreed to {_amendment(d)}, as {_word(d, 'asked_by', 'somebody')} had asked"
     ),
     Event.AMENDMENT_LAPSED: _lapsed,
     Event.OVERLAP_OPENED: lambda who, d: (

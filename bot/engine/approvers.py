@@ -76,7 +76,7 @@ def _escalate(tx: Transaction, before: Rotation, after: Rotation) -> None:
 def _ask_amendment(tx: Transaction, rotation: Rotation) -> None:
     amendment = rotation.amendment
     assert amendment is not None
-    what = f"skip “{rotation.plan.steps[amendment.step].title}” of" if amendment.step >= 0 else "put back all of"
+    what = "put back all of" if amendment.undoes else f"skip “{rotation.plan.steps[amendment.step].title}” of"
     text = (
         f"{amendment.requester} asks to {what} {_name(rotation)}: {amendment.reason}. A second person has to agree by "
         f"{amendment.expires_at:%H:%M} UTC."

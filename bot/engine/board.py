@@ -161,7 +161,7 @@ class Board(Lookout):
                 raise Refused(f"{verdict.because} Your vote on {rotation.id} was not counted.", code=verdict.code)
             if approve and rotation.amendment is None:
                 self._is_first_vote(call, rotation)
-            elif approve and rotation.amendment is not None and rotation.amendment.step < 0:
+            elif approve and rotation.amendment is not None and rotation.amendment.undoes:
                 self._is_newest(rotation)
         except Refused as error:
             self._record_refusal(call, rotation, str(error), error.code)

@@ -64,7 +64,7 @@ class Electorate:
         request: the signature says who it is, and nobody can have joined the group since.
         """
         asker = rotation.amendment.requester if rotation.amendment else rotation.plan.requester
-        word = "skip" if rotation.amendment and rotation.amendment.step >= 0 else rotation.plan.word
+        word = "skip" if rotation.amendment and not rotation.amendment.undoes else rotation.plan.word
         votes = () if rotation.amendment else rotation.votes
         taken = [name for vote in votes for name in (vote.person, vote.instead_of) if name]
         taken += [rotation.glass.by] if rotation.glass else []

@@ -106,7 +106,7 @@ def _button(
 
 def _consent(rotation: Rotation) -> list[Element]:
     signed = " and sign" if rotation.plan.signed else ""
-    if rotation.amendment is not None and rotation.amendment.step < 0:
+    if rotation.amendment is not None and rotation.amendment.undoes:
         return [
             _button(rotation, "approve", f"Agree to undo{signed}", "Agree to undo", style="danger"),
             _button(rotation, "reject", "Do not undo", "Refuse to undo"),

@@ -131,7 +131,7 @@ def _headline(rotation: Rotation, say: _Voice) -> str:
     if rotation.state is State.REQUESTED:
         return _asking_for(rotation, say, what)
     if rotation.amendment is not None:
-        undo = rotation.amendment.step < 0
+        undo = rotation.amendment.undoes
         wanted = "undo" if undo else f"skip {say.words(plan.steps[rotation.amendment.step].title)} in"
         return (
             f"{say.person(rotation.amendment.requester)} asks to {wanted} {_deed(rotation)} of "

@@ -77,7 +77,7 @@ def _opening(rotation: Rotation, vote: str) -> list[str]:
     if vote == CONFIRMS:
         return [f"You asked for {rotation.id} on the command line, for {what}. It counts once you have signed it."]
     if rotation.amendment is not None:
-        wanted = "undo all of" if rotation.amendment.step < 0 else "skip a step of"
+        wanted = "undo all of" if rotation.amendment.undoes else "skip a step of"
         return [f"You are about to agree to {wanted} {rotation.id}, {what}. It counts only with your SSH signature."]
     deed = "the revocation" if plan.emergency else "the rotation"
     return [f"You are about to approve {deed} of {what} ({rotation.id}). It counts only with your SSH signature."]

@@ -129,6 +129,18 @@ def test_no_detail_breaks_a_phrase(event: Event, detail: dict[str, Any]) -> None
             {"refused": 40, "why": "too fast"},
             "40 requests of slack:T1/U1 were not listened to: too fast.",
         ),
+        (
+            Event.AMENDMENT_ASKED,
+            "alice",
+            {"step": "everything", "reason": "a false alarm"},
+            "alice asked to undo the revocation, which needs a second person: a false alarm.",
+        ),
+        (
+            Event.AMENDMENT_APPROVED,
+            "bob",
+            {"step": "quiet", "asked_by": "alice"},
+            "bob agreed to skip quiet, as alice had asked.",
+        ),
         ("later.invented", "keyturn", {}, "keyturn caused later.invented."),
     ],
 )
