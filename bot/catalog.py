@@ -13,14 +13,13 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from bot.contracts.adapter import Fact, Operation, Probe, Run, Secrets, Sensor, Store
+from bot.contracts.adapter import Discovery, Fact, Operation, Part, Probe, Run, Secrets, Sensor, Store
 from bot.core.errors import Invalid, Permanent
 from bot.core.lint import WordInfo
 
-Part = Operation | Probe | Sensor | Fact
 P = TypeVar("P", bound=Part)
 
-_KINDS: tuple[type[Part], ...] = (Operation, Probe, Sensor, Fact)
+_KINDS: tuple[type[Part], ...] = (Operation, Probe, Sensor, Fact, Discovery)
 _CAPITAL = re.compile(r"(?<!^)(?=[A-Z])")
 
 
@@ -69,6 +68,10 @@ class Catalog:
         """The fact that the word names, ready to use."""
         return self._ready(word, Fact)
 
+    def discovery(self, word: str) -> Discovery:
+        """The discovery that the word names, ready to use."""
+        return self._ready(word, Discovery)
+
     def store(self, name: str) -> Store:
         """The secret store of an adapter; raises `Permanent` where the adapter keeps no secrets."""
         factory = getattr(self._module(name), "Store", None)
@@ -106,14 +109,9 @@ class Catalog:
         """Words that may have been meant, nearest first."""
         return difflib.get_close_matches(word, list(self.words()), 2)
 
-    def access(self, words: Collection[str], run: Run) -> Mapping[str, tuple[str, ...]]:
+    def access(self, needed: Mapping[str, Collection[str]], run: Run) -> Mapping[str, tuple[str, ...]]:
         """Missing permissions, per adapter."""
-        wanted: dict[str, set[str]] = {}
-        for word in words:
-            part = self.part(word)
-            if part is not None:
-                wanted.setdefault(word.partition(".")[0], set()).update(part.permissions)
-        return {name: tuple(self._client(name).access(sorted(what), run)) for name, what in sorted(wanted.items())}
+        return {name: tuple(self._client(name).access(sorted(what), run)) for name, what in sorted(needed.items())}
 
     def check_configs(self) -> None:
         """Validate every adapter's configuration; raises `Invalid` with all mistakes."""

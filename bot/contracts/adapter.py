@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -104,7 +104,29 @@ class Run:
         return left
 
 
-class Operation:
+class Part:
+    """What operations, probes, sensors, facts and discoveries have in common."""
+
+    permissions: ClassVar[tuple[str, ...]] = ()
+    """What it needs at its system, in the system's own words: `secrets: get, patch`."""
+
+    class Params(Model):
+        """Parameters of one call."""
+
+    def __init__(self, client: Any) -> None:
+        self.client = client
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        """The permissions for a call, narrowed to what it touches: `secrets: get, patch @ default/shop/admin`.
+
+        `known` holds the arguments that are known before anything has run, unchecked; those that come from a step are
+        missing. Systems that grant by object override this; it must not raise.
+        """
+        return cls.permissions
+
+
+class Operation(Part):
     """Something an adapter can change.
 
     Write it so that it can be killed at any instruction: `observe` tells the truth afterwards, `ensure` with the same
@@ -112,15 +134,8 @@ class Operation:
     """
 
     effect: ClassVar[Effect]
-    permissions: ClassVar[tuple[str, ...]] = ()
     outputs: ClassVar[tuple[str, ...]] = ()
     """Names that `ensure` returns; the runbook linter checks references against them."""
-
-    class Params(Model):
-        """Parameters of one call."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
 
     def observe(self, p: Any, run: Run) -> Observed:
         """Look, without changing anything, whether the effect of this token is there."""
@@ -148,16 +163,8 @@ class Reading:
     value: float | None = None
 
 
-class Probe:
+class Probe(Part):
     """Something an adapter can measure; changes nothing."""
-
-    permissions: ClassVar[tuple[str, ...]] = ()
-
-    class Params(Model):
-        """Parameters of one call."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
 
     def measure(self, p: Any, run: Run) -> Reading:
         """Measure now. Raises `Transient` or `Permanent` when it cannot."""
@@ -179,16 +186,8 @@ class Sighting:
     """Who used it last, when known."""
 
 
-class Sensor:
+class Sensor(Part):
     """Says when the OLD credential was last seen in use."""
-
-    permissions: ClassVar[tuple[str, ...]] = ()
-
-    class Params(Model):
-        """Parameters of one call."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
 
     def last_seen(self, p: Any, run: Run) -> Sighting:
         """Look now. Raises `Transient` or `Permanent` when it cannot tell."""
@@ -203,22 +202,42 @@ class Known:
     source: str
 
 
-class Fact:
+class Fact(Part):
     """A value that a plan depends on: a token's life, a cache's age, the id of the credential in use.
 
-    Durations are given in seconds.
+    Durations are given in seconds. A list of texts is fine too: a step can fan out over it.
     """
-
-    permissions: ClassVar[tuple[str, ...]] = ()
-
-    class Params(Model):
-        """Parameters of one call."""
-
-    def __init__(self, client: Any) -> None:
-        self.client = client
 
     def read(self, p: Any, run: Run) -> Known:
         """Read now. Raises `Transient` or `Permanent` when it cannot."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One version of a credential that a system shows; never its value."""
+
+    place: str
+    """Where the credential lives, the same at every look and for every version of it: `identity:billing/api-key`.
+    A runbook's `lives` gives the same text for the credentials that it rotates."""
+    version: str
+    """Name of this version there: a key's id, a serial number."""
+    kind: str
+    """The class that it would have in the inventory, such as `api-key`."""
+    created_at: datetime | None = None
+    expires_at: datetime | None = None
+    """When the system itself will refuse it (UTC); None where it has no end, or does not say."""
+    owner: str = ""
+    """Who the system says it belongs to: a label, a team; unchecked."""
+
+
+class Discovery(Part):
+    """Lists what a system holds that can expire, so that nothing expires which nobody has declared."""
+
+    def pages(self, p: Any, run: Run) -> Iterator[Sequence[Found]]:
+        """Everything there is, a page at a time. Raises `Transient` or `Permanent` when it cannot be told to the end:
+        what was not listed then does not count as gone.
+        """
         raise NotImplementedError
 
 
@@ -243,7 +262,7 @@ class Client(Protocol):
     """The one seam of an adapter that talks to the network. Every adapter's `Client` is built by the catalog.
 
     `access` answers, without changing anything, which of the permissions are missing (empty: all are there);
-    it raises `Transient` when that cannot be known.
+    it raises `Transient` when that cannot be known. It is given what `Part.needs` gave, word for word.
     """
 
     def __init__(self, config: Any, secrets: Secrets) -> None: ...

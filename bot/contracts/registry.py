@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from bot.contracts.adapter import Fact, Operation, Probe, Run, Sensor, Store
+from bot.contracts.adapter import Discovery, Fact, Operation, Part, Probe, Run, Sensor, Store
 
 
 class Registry(Protocol):
@@ -19,14 +19,16 @@ class Registry(Protocol):
 
     def fact(self, word: str) -> Fact: ...
 
+    def discovery(self, word: str) -> Discovery: ...
+
     def store(self, name: str) -> Store: ...
 
-    def part(self, word: str) -> type[Operation] | type[Probe] | type[Sensor] | type[Fact] | None:
+    def part(self, word: str) -> type[Part] | None:
         """The class behind a word, without building its client; None when there is none."""
         ...
 
-    def access(self, words: Collection[str], run: Run) -> Mapping[str, tuple[str, ...]]:
-        """Permissions that are missing, per adapter; asks each adapter once. Raises `Transient` when unknown."""
+    def access(self, needed: Mapping[str, Collection[str]], run: Run) -> Mapping[str, tuple[str, ...]]:
+        """Which permissions, needed of each adapter, are missing; asks each once. Raises `Transient` when unknown."""
         ...
 
     def commands(self) -> Mapping[str, Any]:

@@ -190,18 +190,21 @@ def kind_of(step: StepBase) -> Kind:
 
 def words_of(step: StepBase) -> tuple[tuple[Kind, str], ...]:
     """Every adapter word the step calls, with the kind of thing the word must name (DO, CHECK or QUIET)."""
-    found: list[tuple[Kind, str]] = []
+    return tuple((kind, word) for kind, word, _ in uses_of(step))
+
+
+def uses_of(step: StepBase) -> tuple[tuple[Kind, str, Arguments], ...]:
+    """The same, each with the arguments that the step gives it."""
+    own = step.with_
     if isinstance(step, DoStep):
-        found.append((Kind.DO, step.do))
-        if step.watch:
-            found.append((Kind.CHECK, step.watch.check))
-    elif isinstance(step, CheckStep):
-        found.append((Kind.CHECK, step.check))
-    elif isinstance(step, WaitStep) and step.until:
-        found.append((Kind.CHECK, step.until.check))
-    elif isinstance(step, QuietStep):
-        found.extend((Kind.QUIET, word) for word in step.quiet)
-    return tuple(found)
+        watch = step.watch
+        watched = ((Kind.CHECK, watch.check, {**own, **watch.with_}),) if watch else ()
+        return ((Kind.DO, step.do, own), *watched)
+    if isinstance(step, CheckStep):
+        return ((Kind.CHECK, step.check, own),)
+    if isinstance(step, WaitStep):
+        return ((Kind.CHECK, step.until.check, {**own, **step.until.with_}),) if step.until else ()
+    return tuple((Kind.QUIET, word, own) for word in step.quiet) if isinstance(step, QuietStep) else ()
 
 
 class Input(Model):
@@ -388,6 +391,8 @@ class Runbook(Model):
     runbook: Name
     summary: str = Field(min_length=10, max_length=300)
     source: str = ""
+    lives: str = ""
+    """Where the credentials that it rotates live, as an expression of inputs; discovery names the same place."""
     author: str = ""
     reviewed_by: str = ""
     inputs: dict[Label, Input] = Field(default_factory=dict)

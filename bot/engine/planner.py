@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -28,9 +28,10 @@ from bot.core.runbook import (
     Section,
     StepBase,
     WaitStep,
-    words_of,
+    uses_of,
 )
 from bot.core.template import evaluate, evaluate_span
+from bot.engine.needs import Use, needed, needs_of, uses_of_steps
 from bot.engine.scope import parameters, scope_of_plan
 
 log = logging.getLogger(__name__)
@@ -89,7 +90,7 @@ class Planner:
         """Everything that a person sees before starting. Raises `Refused` with what is missing."""
         plan = self.plan(subject, requester, reason, word, order)
         run = self._run(subject, requester)
-        missing = self._registry.access(sorted(_words(plan)), run)
+        missing = self._registry.access(self._needed(plan), run)
         warnings = [f"{adapter} lacks {', '.join(what)}" for adapter, what in missing.items() if what]
         waits, forward, whole = timeline(plan)
         now = self._now()
@@ -156,9 +157,10 @@ class Planner:
         )
         run = self._run(subject, requester)
         facts = self._facts(runbook, empty, run)
-        steps = tuple(self._planned(section, step) for section, step in sections)
-        fields = {name: getattr(empty, name) for name in Plan.__dataclass_fields__}
-        return Plan(**{**fields, "facts": facts, "steps": steps})
+        looked_up = replace(empty, facts=facts)
+        scope = scope_of_plan(looked_up)
+        steps = tuple(self._planned(section, step, runbook.with_, scope) for section, step in sections)
+        return replace(looked_up, steps=steps)
 
     def _run(self, subject: Subject, requester: str) -> Run:
         adapter = logging.LoggerAdapter(log, {"credential": subject.name})
@@ -206,19 +208,27 @@ class Planner:
             "at_most": at_most,
         }
 
-    def _planned(self, section: Section, step: StepBase) -> PlannedStep:
+    def _planned(
+        self, section: Section, step: StepBase, shared: Mapping[str, Any], scope: Mapping[str, Any]
+    ) -> PlannedStep:
         effect = READS
-        permissions: list[str] = []
-        for kind, word in words_of(step):
+        needs: list[str] = []
+        for kind, word, own in uses_of(step):
             part = self._registry.part(word)
             if part is None:
                 raise Refused(f"the runbook's step {step.id} uses {word}, which no adapter offers", code="unknown-word")
-            permissions.extend(part.permissions)
+            needs.extend(needs_of(part, shared, (word, own, step.each), scope))
             if kind is Kind.DO:
                 if not issubclass(part, Operation):
                     raise Refused(f"the runbook's step {step.id} does {word}, which is no operation", code="wrong-kind")
                 effect = Effect(part.effect).value
-        return PlannedStep(section, step, effect, tuple(dict.fromkeys(permissions)))
+        return PlannedStep(section, step, effect, tuple(dict.fromkeys(needs)))
+
+    def _needed(self, plan: Plan) -> dict[str, set[str]]:
+        """What each adapter has to allow for the plan: for its steps and for its facts."""
+        facts: list[Use] = [(fact["read"], fact["with"], None) for fact in plan.facts.values()]
+        uses = [*uses_of_steps(planned.step for planned in plan.steps), *facts]
+        return needed(self._registry, uses, plan.arguments, scope_of_plan(plan))
 
 
 def _inputs(runbook: Runbook, subject: Subject) -> dict[str, Any]:
@@ -253,11 +263,6 @@ def _emergency(runbook: Runbook, subject: Subject, order: str) -> Order:
             f"{subject.name} cannot be revoked {order[:40]!r}; its runbook knows: {', '.join(known)}.", code="order"
         )
     return Order(order) if order else runbook.emergency.order
-
-
-def _words(plan: Plan) -> set[str]:
-    words = {word for planned in plan.steps for _, word in words_of(planned.step)}
-    return words | {fact["read"] for fact in plan.facts.values()}
 
 
 def timeline(plan: Plan) -> tuple[dict[str, str], timedelta, timedelta]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,7 @@ from bot.contracts.adapter import Model
 from bot.core.errors import Permanent
 from bot.core.plan import Plan
 from bot.core.rotation import Rotation
-from bot.core.template import evaluate
+from bot.core.template import TemplateError, evaluate
 
 
 def scope_of_plan(plan: Plan, rotation_id: str = "") -> dict[str, Any]:
@@ -69,6 +70,18 @@ def parameters(
         raise Permanent(
             f"the parameters do not fit: {wrong}", "correct the runbook or the credential's inputs"
         ) from None
+
+
+def known_arguments(
+    model: type[Model], shared: Mapping[str, Any], own: Mapping[str, Any], scope: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Those arguments of a word that can be told by now, unchecked; the others come from steps that have not run."""
+    raw = {name: value for name, value in {**shared, **own}.items() if name in model.model_fields}
+    known = {}
+    for name, value in raw.items():
+        with contextlib.suppress(TemplateError):
+            known[name] = _plain(evaluate(value, scope))
+    return known
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,7 @@ from bot.catalog import Catalog
 from bot.contracts.adapter import Run
 from bot.core.errors import Invalid, KeyturnError, Permanent
 from bot.core.lint import Severity
-from bot.core.runbook import Runbook, StepBase, words_of
+from bot.engine.needs import needed_by_runbook
 from bot.engine.secrets import SecretDoor
 from bot.engine.signers import Signers
 from bot.keys import has_keys, open_keys
@@ -116,14 +116,15 @@ def _look_at_adapters(settings: Settings) -> Iterator[Finding]:
         for problem in error.problems:
             yield wrong("adapters", problem, "Correct it in keyturn.yml; docs/reference/adapters.md has every key.")
     wanted: dict[str, set[str]] = {}
-    for name in {entry.runbook for entry in settings.credentials}:
-        for word in _words(settings.runbooks[name].runbook):
-            wanted.setdefault(word.partition(".")[0], set()).add(word)
-    for adapter, words in sorted(wanted.items()):
-        yield _look_at_access(catalog, adapter, words)
+    for entry in settings.credentials:
+        runbook = settings.runbooks[entry.runbook].runbook
+        for adapter, permissions in needed_by_runbook(catalog, runbook, entry.inputs).items():
+            wanted.setdefault(adapter, set()).update(permissions)
+    for adapter, permissions in sorted(wanted.items()):
+        yield _look_at_access(catalog, adapter, permissions)
 
 
-def _look_at_access(catalog: Catalog, adapter: str, words: set[str]) -> Finding:
+def _look_at_access(catalog: Catalog, adapter: str, permissions: set[str]) -> Finding:
     run = Run(
         rotation="doctor",
         token="doctor",  # noqa: S106 - a marker, not a credential
@@ -134,7 +135,7 @@ def _look_at_access(catalog: Catalog, adapter: str, words: set[str]) -> Finding:
         deadline=time.monotonic() + ADAPTER_SECONDS,
     )
     try:
-        lacking = catalog.access(sorted(words), run).get(adapter, ())
+        lacking = catalog.access({adapter: permissions}, run).get(adapter, ())
     except Permanent as error:
         return wrong(adapter, str(error), error.hint or "Correct its configuration in keyturn.yml.")
     except KeyturnError as error:
@@ -143,13 +144,6 @@ def _look_at_access(catalog: Catalog, adapter: str, words: set[str]) -> Finding:
         advice = f"Give the credential under adapters.{adapter} in keyturn.yml these rights."
         return wrong(adapter, f"lacks {', '.join(lacking)}", advice)
     return good(adapter, "configured, and may do what the runbooks ask of it")
-
-
-def _words(runbook: Runbook) -> set[str]:
-    own = [step for step in (runbook.emergency.steps if runbook.emergency else ()) if isinstance(step, StepBase)]
-    words = {word for step in (*runbook.steps, *runbook.retire, *own) for _, word in words_of(step)}
-    words |= {fact.read for fact in runbook.facts.values()}
-    return words | {word for branch in runbook.trouble for word in (branch.check, branch.do) if word}
 
 
 def _catalog(settings: Settings) -> Catalog:

@@ -327,7 +327,7 @@ def test_a_service_that_is_away_is_awaited(bench: Bench) -> None:
     with pytest.raises(Transient, match="cannot be reached"):
         bench.fact("identity.signing_kid")
     with pytest.raises(Transient):
-        bench.catalog.access(["identity.publish_key"], bench.run())
+        bench.catalog.access({"identity": ["keys: read"]}, bench.run())
 
 
 @pytest.mark.parametrize(
