@@ -58,14 +58,19 @@ def rules(name: str = "demo") -> list[dict[str, Any]]:
             "resourceNames": [secret_name(name)],
             "verbs": ["get", "patch", "update"],
         },
-        {"apiGroups": ["apps"], "resources": ["deployments", "replicasets"], "verbs": ["get", "list", "watch"]},
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"],
+            "verbs": ["get", "list", "watch"],
+        },
+        {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": ["get", "list", "watch"]},
         {
             "apiGroups": ["apps"],
             "resources": ["deployments"],
             "resourceNames": [f"{name}-{SIGNS}", f"{name}-{VERIFIES}"],
             "verbs": ["patch"],
         },
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods", "pods/log", "configmaps"], "verbs": ["get", "list", "watch"]},
     ]
 
 
