@@ -17,7 +17,7 @@ from bot.catalog import Catalog
 from bot.contracts.adapter import Discovery, Fact, Found, Observed, Operation, Probe, Reading, Run, Sensor, Sighting
 from bot.core.errors import KeyturnError
 from bot.engine.secrets import SecretDoor
-from playground.cluster.cluster import Cluster
+from playground.cluster.cluster import Cluster, ClusterError
 
 TOKEN = "keyturn-R-7-step-0a1b2c3d"
 
@@ -76,10 +76,17 @@ class Bench:
 
     def until(self, word: str, **params: Any) -> Reading:
         """Measure until it passes."""
-        found: Reading = self.cluster.wait(
-            lambda: reading if (reading := self.check(word, **params)).passed else None, word
-        )
-        return found
+        readings: list[Reading] = []
+
+        def passes() -> bool:
+            readings.append(self.check(word, **params))
+            return bool(readings[-1].passed)
+
+        try:
+            self.cluster.wait(passes, word)
+        except ClusterError as error:
+            raise AssertionError(f"{error}: {readings[-1].evidence}") from None
+        return readings[-1]
 
     def fails(self, word: str, **params: Any) -> KeyturnError:
         """Measure until it raises, as a probe does that knows that waiting will not help."""

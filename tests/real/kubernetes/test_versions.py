@@ -149,7 +149,7 @@ def test_a_pointer_that_somebody_moved_is_not_moved_back(bench: Bench) -> None:
     with pytest.raises(Permanent, match=r"names v3.*kubectl-edit"):
         bench.undo("point_key", secret="admin", version="v2")
     assert bench.data("admin")["active"] == "v3"
-    with pytest.raises(Permanent, match="no key.v9"):
+    with pytest.raises(Permanent, match=r"no key.v9"):
         bench.do("point_key", "keyturn-R-8-flip-0", secret="admin", version="v9")
 
 
