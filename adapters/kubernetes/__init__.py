@@ -2,6 +2,7 @@
 
 from adapters.kubernetes.client import Client, Config
 from adapters.kubernetes.consumers import Consumers, Restartable
+from adapters.kubernetes.grants import grants
 from adapters.kubernetes.rollout import AllReady, RolledOut
 from adapters.kubernetes.store import Store
 from adapters.kubernetes.versions import (
@@ -33,4 +34,5 @@ __all__ = [
     "RollBack",
     "RolledOut",
     "Store",
+    "grants",
 ]
