@@ -9,7 +9,7 @@
 {{- end }}
 
 {{- define "keyturn.config" -}}
-{{- .Values.config.existingConfigMap | default (printf "%s-config" (include "keyturn.name" .)) }}
+{{- .Values.config.existingConfigMap | default (printf "%s-files" (include "keyturn.name" .)) }}
 {{- end }}
 
 {{- define "keyturn.image" -}}
