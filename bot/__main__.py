@@ -161,6 +161,24 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
+def permissions(
+    roles: Annotated[bool, typer.Option("--roles", help="Print Roles and bindings for Kubernetes.")] = False,
+    values: Annotated[bool, typer.Option("--values", help="Print values for the Helm chart.")] = False,
+    cluster: Annotated[str, typer.Option(help="For which cluster, as keyturn.yml calls it.")] = "default",
+    account: Annotated[str, typer.Option(help="The service account to bind, as NAMESPACE/NAME.")] = "keyturn/keyturn",
+    as_json: Json = False,
+) -> None:
+    """Show what each system has to allow keyturn for the declared credentials. Touches nothing."""
+    from bot.setup.permissions import show_grants, show_permissions
+
+    if roles + values + as_json > 1:
+        _fail("Say one of --roles, --values and --json.", WRONG)
+    if not (roles or values):
+        _exit(show_permissions(_settings(), as_json=as_json))
+    _exit(show_grants(_settings(), "roles" if roles else "values", cluster, account))
+
+
+@app.command()
 def playground(
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8765,
     folder: Annotated[Path, typer.Option(help="Where its database and keys are kept.")] = Path(".playground"),

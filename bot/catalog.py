@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from bot.contracts.adapter import Discovery, Fact, Operation, Part, Probe, Run, Secrets, Sensor, Store
+from bot.contracts.adapter import Discovery, Fact, Grants, Operation, Part, Probe, Run, Secrets, Sensor, Store
 from bot.core.errors import Invalid, Permanent
 from bot.core.lint import WordInfo
 
@@ -112,6 +112,11 @@ class Catalog:
     def access(self, needed: Mapping[str, Collection[str]], run: Run) -> Mapping[str, tuple[str, ...]]:
         """Missing permissions, per adapter."""
         return {name: tuple(self._client(name).access(sorted(what), run)) for name, what in sorted(needed.items())}
+
+    def grants(self, name: str) -> Grants | None:
+        """How the adapter writes permissions for those who grant them; None where it knows no such form."""
+        found: Grants | None = getattr(self._module(name), "grants", None)
+        return found
 
     def check_configs(self) -> None:
         """Validate every adapter's configuration; raises `Invalid` with all mistakes."""

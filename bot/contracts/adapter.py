@@ -271,3 +271,21 @@ class Client(Protocol):
     def __init__(self, config: Any, secrets: Secrets) -> None: ...
 
     def access(self, permissions: Collection[str], run: Run) -> Collection[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What `Grants` made: a text for whoever grants, and what it could not grant, each with what to do."""
+
+    text: str
+    problems: tuple[str, ...] = ()
+
+
+class Grants(Protocol):
+    """What an adapter offers whose system grants by documents of its own: a function called `grants`.
+
+    It is given what `Part.needs` gave, the `form` that is wanted, and where it is for. Raises `Permanent` for a form
+    that it does not know.
+    """
+
+    def __call__(self, permissions: Collection[str], form: str, where: Mapping[str, str]) -> Granted: ...
