@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from bot.contracts.adapter import Discovery, Fact, Grants, Operation, Part, Probe, Run, Secrets, Sensor, Store
 from bot.core.errors import Invalid, Permanent
 from bot.core.lint import WordInfo
+from bot.core.secret import SecretReference
 
 P = TypeVar("P", bound=Part)
 
@@ -80,6 +81,15 @@ class Catalog:
             raise Permanent(f"{name} keeps no secrets", f"stores are: {', '.join(stores) or 'none'}, env, file")
         store: Store = factory(self._client(name))
         return store
+
+    def store_needs(self, reference: SecretReference) -> tuple[str, ...]:
+        """What a secret reference needs at its system; nothing where no adapter keeps such secrets."""
+        if reference.store not in self.adapters():
+            return ()
+        needs: Callable[[str], tuple[str, ...]] | None = getattr(
+            getattr(self._module(reference.store), "Store", None), "needs", None
+        )
+        return needs(reference.path) if needs else ()
 
     def part(self, word: str) -> type[Part] | None:
         """The class behind a word, without building its client."""

@@ -247,7 +247,8 @@ class Discovery(Part):
 class Store(Protocol):
     """What an adapter that keeps secrets offers besides its operations: the class is called `Store`.
 
-    `path` and `version` are the parts of a `SecretReference`; an empty version means the current one.
+    `path` and `version` are the parts of a `SecretReference`; an empty version means the current one. A store whose
+    system grants by object also has a static `needs(path)`: the permissions for reading and writing there.
     """
 
     def __init__(self, client: Any) -> None: ...

@@ -31,7 +31,7 @@ from bot.core.runbook import (
     uses_of,
 )
 from bot.core.template import evaluate, evaluate_span
-from bot.engine.needs import Use, needed, needs_of, uses_of_steps
+from bot.engine.needs import Use, known_of, needed, uses_of_steps
 from bot.engine.scope import parameters, scope_of_plan
 
 log = logging.getLogger(__name__)
@@ -217,7 +217,8 @@ class Planner:
             part = self._registry.part(word)
             if part is None:
                 raise Refused(f"the runbook's step {step.id} uses {word}, which no adapter offers", code="unknown-word")
-            needs.extend(needs_of(part, shared, (word, own, step.each), scope))
+            for known in known_of(part, shared, (word, own, step.each), scope):
+                needs.extend(part.needs(known))
             if kind is Kind.DO:
                 if not issubclass(part, Operation):
                     raise Refused(f"the runbook's step {step.id} does {word}, which is no operation", code="wrong-kind")
