@@ -19,6 +19,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from bot.contracts.inventory import (
+    CredentialPage,
+    CredentialView,
+    Filters,
+    Finding,
+    Forecast,
+    Inventory,
+    Told,
+    Week,
+)
 from bot.core.events import Event
 from bot.core.incident import Incident
 from bot.core.plan import Plan
@@ -30,17 +40,24 @@ __all__ = [
     "Answer",
     "Call",
     "Command",
+    "CredentialPage",
     "CredentialView",
     "Draft",
+    "Filters",
+    "Finding",
+    "Forecast",
     "HistoryLine",
     "IncidentView",
     "Incidents",
+    "Inventory",
     "Need",
     "Person",
     "Rotations",
     "RunbookView",
     "Summary",
     "Table",
+    "Told",
+    "Week",
 ]
 
 
@@ -124,21 +141,6 @@ class Summary:
     outcome: str
     step: str = ""
     """Title of the current step."""
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialView:
-    """A credential in a list."""
-
-    name: str
-    environment: str
-    kind: str
-    owner: str
-    runbook: str
-    next_due: datetime | None
-    last_rotated_at: datetime | None
-    open_rotation: int | None
-    open_overlaps: int
 
 
 @dataclass(frozen=True, slots=True)
