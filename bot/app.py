@@ -187,7 +187,8 @@ def declared_rows(settings: Settings) -> list[Declared]:
             runbook=entry.runbook,
             cadence=entry.cadence,
             inputs=entry.inputs,
-            detail={"channel": entry.channel, "max_valid": entry.max_valid},
+            detail={"channel": entry.channel, "max_valid": entry.max_valid}
+            | ({"warn_before": entry.warn_before.total_seconds()} if entry.warn_before is not None else {}),
             place=entry.place,
         )
         for entry in settings.credentials

@@ -27,6 +27,8 @@ does not know."""
 LOOK_AGAIN = timedelta(hours=12)
 """While a rotation is open nobody else is called; so often it is looked whether it still is."""
 LONGEST_SNOOZE = 14 * DAY
+WARN_BEFORE = DAY
+"""How long before a grace ends its owner hears that the old credential is still in use."""
 _WORKDAYS = frozenset(range(5))
 _UTC = ZoneInfo("UTC")
 _DAYS_AHEAD = 15
@@ -191,7 +193,7 @@ def snoozed(until: datetime | None, dates: Dates, now: datetime) -> datetime | N
     return until if due is None or due - until >= LAST_CALL else (due - LAST_CALL if due - LAST_CALL > now else None)
 
 
-def grace_warning(opened_at: datetime, deadline: datetime, wanted: timedelta = DAY) -> datetime:
+def grace_warning(opened_at: datetime, deadline: datetime, wanted: timedelta = WARN_BEFORE) -> datetime:
     """When the owner hears that the old credential is still in use: a day before the grace ends, at most half of it."""
     return deadline - min(wanted, (deadline - opened_at) / 2)
 

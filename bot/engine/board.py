@@ -24,7 +24,6 @@ from bot.core.rotation import (
     Confirmed,
     GlassBroken,
     Happening,
-    Opened,
     PlanChanged,
     Retried,
     RolledBack,
@@ -43,12 +42,12 @@ from bot.engine.inventory_desk import InventoryDesk
 from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.lookout import Lookout
+from bot.engine.opener import Opener
 from bot.engine.planner import Planner, Subject, changes, resolved
 from bot.engine.signers import Signed
-from bot.engine.target import Named, target_of
+from bot.engine.target import target_of
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
-from bot.store.reading import Reader
 from bot.store.records import CredentialRow
 from bot.store.writing import Transaction
 
@@ -81,6 +80,7 @@ class Board(Lookout):
         super().__init__(database, policy, directory, library, commands)
         self._calendar = calendar
         self._planner = planner
+        self._opener = Opener(database, electorate)
         self._electorate = electorate
         self._troubleshooter = troubleshooter
         self.incidents = IncidentDesk(database, policy, directory, self.find)
@@ -92,7 +92,7 @@ class Board(Lookout):
         """Plan without touching anything. Refused while another rotation of it is open."""
         subject = self._subject(call, credential)
         with self._database.read() as reader:
-            self._may_open(reader, subject)
+            self._opener.may_open(reader, subject)
         return self._planner.draft(subject, call.person.id, reason)
 
     def start(self, call: Call, credential: str, reason: str) -> Rotation:
@@ -106,7 +106,7 @@ class Board(Lookout):
         """Plan an emergency revocation without touching anything."""
         subject = self._subject(call, credential)
         with self._database.read() as reader:
-            self._may_open(reader, subject, "revoke")
+            self._opener.may_open(reader, subject, "revoke")
         return self._planner.draft(subject, call.person.id, reason, "revoke", order)
 
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
@@ -135,7 +135,7 @@ class Board(Lookout):
             self._mark(tx, call, rotation)
 
         unconfirmed = draft.plan.emergency and call.surface == ON_THE_HOST
-        return self._save_new(
+        return self._opener.open(
             subject, replace(draft, boxes=boxes), subject.channel or call.channel, mark, unconfirmed=unconfirmed
         )
 
@@ -146,32 +146,9 @@ class Board(Lookout):
         """
         subject = subject_of(row)
         with self._database.read() as reader:
-            self._may_open(reader, subject)
+            self._opener.may_open(reader, subject)
         draft = self._planner.draft(subject, BOT, reason)
-        return self._save_new(subject, draft, subject.channel, lambda tx, rotation: keep(tx))
-
-    def _save_new(
-        self,
-        subject: Subject,
-        draft: Draft,
-        channel: str,
-        mark: Callable[[Transaction, Rotation], None],
-        *,
-        unconfirmed: bool = False,
-    ) -> Rotation:
-        plan = draft.plan
-        target = Named(subject.name, subject.environment, subject.kind, subject.owner)
-        eligible = self._electorate.frozen(target, plan.requester, plan.word, self._database.now())
-        with self._database.begin() as tx:
-            self._may_open(tx, subject, plan.word)
-            number = tx.next_number()
-            opened = Opened(number, plan, random.token_hex(8), channel, draft.boxes, eligible, unconfirmed=unconfirmed)
-            rotation = tx.save(None, decide(None, opened, tx.now))
-            for form in ("card", "log"):
-                tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=plan.emergency)
-            announce(tx, None, rotation)
-            mark(tx, rotation)
-        return rotation
+        return self._opener.open(subject, draft, subject.channel, lambda tx, rotation: keep(tx))
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
         """Count an approval or a rejection, on membership read now.
@@ -418,29 +395,6 @@ class Board(Lookout):
     def _subject(self, call: Call, name: str) -> Subject:
         with self._database.read() as reader:
             return subject_of(self.named(reader, call, name))
-
-    def _may_open(self, reader: Reader, subject: Subject, word: str = "start") -> None:
-        revocation = reader.open_rotation(subject.name, subject.environment, "revoke")
-        if revocation is not None:
-            raise Refused(
-                f"{revocation.id} is already revoking {subject.name}; follow it with: status {revocation.id}.",
-                code="already-open",
-            )
-        if word == "revoke":
-            return  # it takes over whatever is open, and no number of valid versions may stand in its way
-        rotation = reader.open_rotation(subject.name, subject.environment)
-        if rotation is not None:
-            raise Refused(
-                f"{rotation.id} is already rotating {subject.name}; follow it with: status {rotation.id}.",
-                code="already-open",
-            )
-        overlapping = reader.open_overlaps(subject.name, subject.environment)
-        if overlapping + 2 > subject.max_valid:
-            raise Refused(
-                f"{subject.name} still has {overlapping} old version(s) being retired, and at most {subject.max_valid} "
-                f"versions may be valid; wait for the retirement, see: status {subject.name}.",
-                code="too-many-valid",
-            )
 
     def _record_refusal(self, call: Call, rotation: Rotation, because: str, code: str) -> None:
         detail = {"because": because, "code": code, "word": call.word}

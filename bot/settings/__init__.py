@@ -27,8 +27,9 @@ from bot.core.windows import Calendar
 from bot.settings.approvals import approval_problems, errand_problems, warnings_of
 from bot.settings.calendar import calendar_of
 from bot.settings.checks import cross_problems, secret_problems
-from bot.settings.declared import MISTAKES, CredentialEntry, Declared, ErrandEntry
+from bot.settings.declared import CredentialEntry, Declared, ErrandEntry
 from bot.settings.environment import VARIABLES, Bind, Environment, LogFormat, Transport, read_environment
+from bot.settings.fields import MISTAKES
 from bot.settings.keeping import (
     automatic_of,
     channels_of,

@@ -12,7 +12,9 @@ from bot.core.automatic import Automatic
 from bot.core.discovered import Find
 from bot.core.document import Document, Location, Problem, close
 from bot.core.reminders import Rules, Stage, Tiers
-from bot.settings.declared import Day, Declared, DiscoveryEntry
+from bot.settings.declared import Declared
+from bot.settings.fields import Day
+from bot.settings.keeping_entries import DiscoveryEntry
 
 CHANNEL = "channel"
 _ID = re.compile(r"[CG][A-Z0-9]+")
