@@ -196,7 +196,9 @@ def _asked_instead(d: Detail) -> str:
 
 def _reminded(who: str, d: Detail) -> str:
     told = _list(d.get("told")) or "nobody"
-    return f"{told} heard ({_list(d.get('tiers'))}) that it is due on {_word(d, 'due')[:10]}"
+    expiries = d.get("expiries")
+    due = f" on {str(expiries[0])[:10]}" if isinstance(expiries, list) and expiries else ""
+    return f"{told} heard ({_list(d.get('tiers'))}) that it is due{due}"
 
 
 def _flood(who: str, d: Detail) -> str:

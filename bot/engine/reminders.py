@@ -192,7 +192,7 @@ class Reminders:
             detail = {
                 "environment": row.environment,
                 "tiers": [tier.name for tier in found],
-                "due": found[-1].expiry.isoformat(),
+                "expiries": [tier.expiry.isoformat() for tier in found],
                 "told": names,
                 "notices": [notices[recipient] for recipient in to],
             }
