@@ -19,6 +19,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from bot.contracts.inventory import (
+    CredentialPage,
+    CredentialView,
+    Filters,
+    Finding,
+    Forecast,
+    Inventory,
+    Told,
+    Week,
+)
 from bot.core.events import Event
 from bot.core.incident import Incident
 from bot.core.plan import Plan
@@ -30,17 +40,24 @@ __all__ = [
     "Answer",
     "Call",
     "Command",
+    "CredentialPage",
     "CredentialView",
     "Draft",
+    "Filters",
+    "Finding",
+    "Forecast",
     "HistoryLine",
     "IncidentView",
     "Incidents",
+    "Inventory",
     "Need",
     "Person",
     "Rotations",
     "RunbookView",
     "Summary",
     "Table",
+    "Told",
+    "Week",
 ]
 
 
@@ -127,21 +144,6 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class CredentialView:
-    """A credential in a list."""
-
-    name: str
-    environment: str
-    kind: str
-    owner: str
-    runbook: str
-    next_due: datetime | None
-    last_rotated_at: datetime | None
-    open_rotation: int | None
-    open_overlaps: int
-
-
-@dataclass(frozen=True, slots=True)
 class HistoryLine:
     """One row of the audit, for people."""
 
@@ -215,6 +217,11 @@ class Rotations(Protocol):
     @property
     def incidents(self) -> Incidents:
         """What belongs to the incidents of emergencies."""
+        ...
+
+    @property
+    def inventory(self) -> Inventory:
+        """What belongs to credentials and their reminders."""
         ...
 
     def find(self, call: Call, text: str) -> Rotation:

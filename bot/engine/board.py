@@ -15,7 +15,8 @@ from bot.core.consent import check_ballot
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
-from bot.core.policy import Policy
+from bot.core.policy import Policy, Target
+from bot.core.reminders import Rules
 from bot.core.rotation import (
     Advanced,
     Called,
@@ -23,7 +24,6 @@ from bot.core.rotation import (
     Confirmed,
     GlassBroken,
     Happening,
-    Opened,
     PlanChanged,
     Retried,
     RolledBack,
@@ -38,20 +38,24 @@ from bot.core.windows import Calendar
 from bot.engine.announce import announce
 from bot.engine.electorate import ON_THE_HOST, Electorate, ballot
 from bot.engine.incident_desk import IncidentDesk
+from bot.engine.inventory_desk import InventoryDesk
 from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.lookout import Lookout
-from bot.engine.planner import Planner, Subject, changes
+from bot.engine.opener import Opener
+from bot.engine.planner import Planner, Subject, changes, resolved
 from bot.engine.signers import Signed
-from bot.engine.target import Named, target_of
+from bot.engine.target import target_of
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
-from bot.store.reading import Reader
 from bot.store.records import CredentialRow
 from bot.store.writing import Transaction
 
 ATTEMPTS = 8
 ALWAYS = Calendar()
+USUAL = Rules()
+BOT = "keyturn"
+"""Who asks for what policy starts."""
 NO_OPENING = timedelta(hours=1)
 """When no window is in sight, the calendar is asked again after so long."""
 
@@ -70,13 +74,17 @@ class Board(Lookout):
         library: Library,
         commands: Callable[[], Mapping[str, Any]],
         calendar: Calendar = ALWAYS,
+        rules: Rules = USUAL,
+        automatic: Callable[[Target], bool] = lambda target: False,
     ) -> None:
         super().__init__(database, policy, directory, library, commands)
         self._calendar = calendar
         self._planner = planner
+        self._opener = Opener(database, electorate)
         self._electorate = electorate
         self._troubleshooter = troubleshooter
         self.incidents = IncidentDesk(database, policy, directory, self.find)
+        self.inventory = InventoryDesk(database, policy, directory, self, rules, calendar, automatic, self._in_use)
 
     # --- starting and consenting --------------------------------------------------------------------------------------
 
@@ -84,7 +92,7 @@ class Board(Lookout):
         """Plan without touching anything. Refused while another rotation of it is open."""
         subject = self._subject(call, credential)
         with self._database.read() as reader:
-            self._may_open(reader, subject)
+            self._opener.may_open(reader, subject)
         return self._planner.draft(subject, call.person.id, reason)
 
     def start(self, call: Call, credential: str, reason: str) -> Rotation:
@@ -98,7 +106,7 @@ class Board(Lookout):
         """Plan an emergency revocation without touching anything."""
         subject = self._subject(call, credential)
         with self._database.read() as reader:
-            self._may_open(reader, subject, "revoke")
+            self._opener.may_open(reader, subject, "revoke")
         return self._planner.draft(subject, call.person.id, reason, "revoke", order)
 
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
@@ -122,26 +130,25 @@ class Board(Lookout):
             box if box.ticked or box.name not in call.ticked else replace(box, ticked=True, by=call.person.id)
             for box in draft.boxes
         )
-        target = Named(subject.name, subject.environment, subject.kind, subject.owner)
-        eligible = self._electorate.frozen(target, call.person.id, word, self._database.now())
-        with self._database.begin() as tx:
-            self._may_open(tx, subject, word)
-            number = tx.next_number()
-            opened = Opened(
-                number,
-                draft.plan,
-                random.token_hex(8),
-                subject.channel or call.channel,
-                boxes,
-                eligible,
-                unconfirmed=draft.plan.emergency and call.surface == ON_THE_HOST,
-            )
-            rotation = tx.save(None, decide(None, opened, tx.now))
-            for form in ("card", "log"):
-                tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=draft.plan.emergency)
-            announce(tx, None, rotation)
+
+        def mark(tx: Transaction, rotation: Rotation) -> None:
             self._mark(tx, call, rotation)
-        return rotation
+
+        unconfirmed = draft.plan.emergency and call.surface == ON_THE_HOST
+        return self._opener.open(
+            subject, replace(draft, boxes=boxes), subject.channel or call.channel, mark, unconfirmed=unconfirmed
+        )
+
+    def start_by_policy(self, row: CredentialRow, reason: str, keep: Callable[[Transaction], None]) -> Rotation:
+        """Open a rotation that policy wants: the bot asks for it, and it needs the approvals that anybody's needs.
+
+        `keep` is called in the transaction that opens it, and may still refuse.
+        """
+        subject = subject_of(row)
+        with self._database.read() as reader:
+            self._opener.may_open(reader, subject)
+        draft = self._planner.draft(subject, BOT, reason)
+        return self._opener.open(subject, draft, subject.channel, lambda tx, rotation: keep(tx))
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
         """Count an approval or a rejection, on membership read now.
@@ -329,6 +336,12 @@ class Board(Lookout):
             return None
         return PlanChanged(plan, random.token_hex(8), changes(rotation.plan, plan))
 
+    def _in_use(self, row: CredentialRow, person: str) -> str:
+        """The id that is in use now, as the runbook's facts tell; empty where they do not."""
+        if not row.runbook or "old" not in self._library.get(row.runbook)[0].replaced:
+            return ""
+        return resolved(self._planner.plan(subject_of(row), person, "record"), "old", {})
+
     def opening(self, rotation: Rotation) -> Opening | None:
         """When an approved rotation may begin, if not now."""
         target, plan = target_of(rotation), rotation.plan
@@ -381,30 +394,7 @@ class Board(Lookout):
 
     def _subject(self, call: Call, name: str) -> Subject:
         with self._database.read() as reader:
-            return subject_of(self._named(reader, call, name))
-
-    def _may_open(self, reader: Reader, subject: Subject, word: str = "start") -> None:
-        revocation = reader.open_rotation(subject.name, subject.environment, "revoke")
-        if revocation is not None:
-            raise Refused(
-                f"{revocation.id} is already revoking {subject.name}; follow it with: status {revocation.id}.",
-                code="already-open",
-            )
-        if word == "revoke":
-            return  # it takes over whatever is open, and no number of valid versions may stand in its way
-        rotation = reader.open_rotation(subject.name, subject.environment)
-        if rotation is not None:
-            raise Refused(
-                f"{rotation.id} is already rotating {subject.name}; follow it with: status {rotation.id}.",
-                code="already-open",
-            )
-        overlapping = reader.open_overlaps(subject.name, subject.environment)
-        if overlapping + 2 > subject.max_valid:
-            raise Refused(
-                f"{subject.name} still has {overlapping} old version(s) being retired, and at most {subject.max_valid} "
-                f"versions may be valid; wait for the retirement, see: status {subject.name}.",
-                code="too-many-valid",
-            )
+            return subject_of(self.named(reader, call, name))
 
     def _record_refusal(self, call: Call, rotation: Rotation, because: str, code: str) -> None:
         detail = {"because": because, "code": code, "word": call.word}

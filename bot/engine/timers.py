@@ -11,7 +11,7 @@ from datetime import timedelta
 from bot.core.decide import Stale, decide
 from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.rotation import Called, Due, Expired, Happening, Lost, Rotation
-from bot.engine.announce import announce, remind_overlap
+from bot.engine.announce import announce, remind_overlap, warn_of_use
 from bot.engine.incidents import nudge
 from bot.engine.under_way import UnderWay
 from bot.store.database import Database
@@ -132,11 +132,17 @@ class Timers:
         threading.Thread(target=work, name="caller", daemon=True).start()
 
     def _remind(self, number: int) -> None:
-        """An overlap is past its deadline: say so once; the card goes on saying it."""
+        """An overlap comes to its end, or is past its deadline: say each once; the card goes on saying it."""
         with self._database.begin() as tx:
-            tx.remind_overlap(number, None)
             rotation = tx.rotation(number)
-            if rotation is not None and not rotation.is_over:
+            deadline = rotation.overlap_deadline if rotation is not None else None
+            ahead = deadline is not None and tx.now < deadline
+            tx.remind_overlap(number, deadline if ahead else None)
+            if rotation is None or rotation.is_over:
+                return
+            if ahead:
+                warn_of_use(tx, rotation)
+            else:
                 remind_overlap(tx, rotation)
 
     def _apply(self, number: int, event: Happening) -> int:
