@@ -63,6 +63,9 @@ class Event(StrEnum):
     INCIDENT_PLACE = "incident.place"
     INCIDENT_REVIEW = "incident.review"
     INCIDENT_CLOSED = "incident.closed"
+    INCIDENT_PASSED = "incident.stages-passed"
+    CALLERS_TOLD = "incident.callers-told"
+    MATERIAL_KEPT = "step.material-kept"
     TROUBLE_INTENT = "trouble.intent"
     TROUBLE_OUTCOME = "trouble.outcome"
 

@@ -6,21 +6,25 @@ from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import Section
 from bot.core.safety import what_is_left
 from bot.engine.approvers import tell_approvers
+from bot.engine.expiry import follow_expiry
 from bot.engine.incidents import follow_emergency, of_incident
 from bot.store.writing import Transaction
 
 
 def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
     """Add notices, copies of the card, the incident and its errands, in the transaction that made the change."""
-    if after.plan.emergency:
+    if after.plan.has_incident:
         follow_emergency(tx, before, after)  # the line of a step comes before what follows from it
     told = _told(before, after)
     if told is not None:
         what, text = told
         payload = {"rotation": after.number, "broadcast": True, **of_incident(before, after)}
-        urgent = after.plan.emergency
+        urgent = after.plan.has_incident
         tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload, urgent=urgent)
     tell_approvers(tx, before, after)
+    passed = follow_expiry(tx, before, after)
+    if passed is not None:
+        announce(tx, *passed)
 
 
 def remind_overlap(tx: Transaction, rotation: Rotation) -> None:
