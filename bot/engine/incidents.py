@@ -173,7 +173,11 @@ def _known(tx: Transaction, rotation: Rotation) -> tuple[str, dict[str, Any]]:
     also: dict[str, Any] = {}
     if plan.expiry:
         dates["expires_at"] = row.expires_at
-        told = tx.reminders_told(plan.credential, plan.environment, row.last_rotated_at, MOST_TOLD)
+        told = [
+            one
+            for one in reversed(tx.reminders(plan.credential, plan.environment, MOST_TOLD))
+            if row.last_rotated_at is None or one.told_at >= row.last_rotated_at
+        ]
         also = {
             "owner_finding": row.owner_finding,
             "told": [f"{one.tier} on {one.told_at:%Y-%m-%d %H:%M} UTC to {', '.join(one.told)}" for one in told],

@@ -13,9 +13,9 @@ from bot.core.incident import Answered, Incident, Note
 from bot.core.plan import EXPIRED
 from bot.core.rotation import OPEN
 from bot.store.columns import micros, moment
-from bot.store.records import CredentialRow, ErrandRow, ReminderRow
+from bot.store.records import CredentialRow, ErrandRow
 from bot.store.session import Session, Writing, upsert
-from bot.store.tables import CREDENTIAL, ERRAND, INCIDENT, NOTICE, REMINDER, ROTATION
+from bot.store.tables import CREDENTIAL, ERRAND, INCIDENT, NOTICE, ROTATION
 
 _COLUMNS = tuple(column.name for column in INCIDENT.columns if column.name not in ("rotation", "said_at"))
 _incident = select(INCIDENT).where(INCIDENT.c.rotation == bindparam("number"))
@@ -102,20 +102,6 @@ class IncidentReader(Session):
     def expired_in_use(self, now: datetime, limit: int = 20) -> list[CredentialRow]:
         """Known credentials whose system refuses them by now, of which no incident or revocation tells."""
         return [CredentialRow(*row) for row in self.connection.execute(_lapsed_in_use, {"now": now, "limit": limit})]
-
-    def reminders_told(
-        self, credential: str, environment: str, since: datetime | None, limit: int = 20
-    ) -> list[ReminderRow]:
-        """Reminders of it that were sent since then, the oldest first."""
-        query = (
-            select(REMINDER)
-            .where(REMINDER.c.credential == credential, REMINDER.c.environment == environment)
-            .order_by(REMINDER.c.told_at.desc())
-            .limit(limit)
-        )
-        if since is not None:
-            query = query.where(REMINDER.c.told_at >= since)
-        return [ReminderRow(*row) for row in reversed(list(self.connection.execute(query)))]
 
     def quiet_incidents(self, since: datetime, limit: int = 50) -> list[int]:
         """Open incidents in which, as far as it was looked at, nothing was said since then."""
