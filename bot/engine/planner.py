@@ -28,10 +28,11 @@ from bot.core.runbook import (
     Runbook,
     Section,
     StepBase,
+    Trouble,
     WaitStep,
     uses_of,
 )
-from bot.core.template import evaluate, evaluate_span
+from bot.core.template import evaluate, evaluate_span, references
 from bot.engine.needs import Use, needed, needs_of, uses_of_steps
 from bot.engine.scope import parameters, scope_of_plan
 
@@ -174,7 +175,7 @@ class Planner:
         try:
             runbook, content_hash = self._runbooks.get(subject.runbook)
             shared, inputs = runbook.with_, _inputs(runbook, subject)
-            trouble = tuple(one.model_dump(mode="json", by_alias=True) for one in runbook.trouble if not one.do)
+            trouble = tuple(one.model_dump(mode="json", by_alias=True) for one in runbook.trouble if _asks_now(one))
         except Refused as error:
             log.warning("an incident goes on without the runbook: %s", error, extra={"credential": subject.name})
         return Plan(
@@ -272,6 +273,12 @@ class Planner:
         facts: list[Use] = [(fact["read"], fact["with"], None) for fact in plan.facts.values()]
         uses = [*uses_of_steps(planned.step for planned in plan.steps), *facts]
         return needed(self._registry, uses, plan.arguments, scope_of_plan(plan))
+
+
+def _asks_now(branch: Trouble) -> bool:
+    """Whether a branch only looks, and can look before any step of a rotation has run and any fact is read."""
+    used = {reference.scope for reference in references([branch.with_, branch.each])}
+    return not branch.do and not used & {"steps", "facts"}
 
 
 def _inputs(runbook: Runbook, subject: Subject) -> dict[str, Any]:
