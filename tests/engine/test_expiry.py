@@ -41,8 +41,8 @@ emergency:
 """
 SETTINGS = """\
 people:
-  alice: {os: alice}
-  bob: {os: bob}
+  alice: {os: alice, slack: U0ALICE}
+  bob: {os: bob, slack: U0BOB}
   carol: {os: carol}
   mallory: {os: mallory}
 groups: {sec-oncall: {members: [bob, carol]}}
@@ -105,7 +105,7 @@ class Desk:
     def mend(self) -> None:
         """As the reminders leave it after a promotion."""
         now = self.bot.database.now()
-        self.dates(expires_at=None, next_due=now + 90 * DAY, remind_at=now + 60 * DAY)
+        self.dates(expires_at=None, owner_finding="", next_due=now + 90 * DAY, remind_at=now + 60 * DAY)
 
     def rotation(self, number: int = 1) -> Rotation:
         with self.bot.database.read() as reader:
@@ -216,7 +216,8 @@ def test_an_expiry_is_guided_from_the_symptom_to_the_mended_reminder(desk: Desk)
     assert "none; nothing was written" in told
     assert desk.refused("bob", "incident R-1 --close").code == "not-mended"
     desk.mend()
-    assert desk.refused("bob", "incident R-1 --close").code == "not-fixed"
+    refused = desk.refused("bob", "incident R-1 --close")
+    assert refused.code == "not-fixed", str(refused)
     desk.say("bob", 'incident R-1 --fixed "it has a cadence and an owner now"')
     assert desk.say("bob", "incident R-1 --close").text == "The incident of R-1 is closed."
     events = desk.events()
