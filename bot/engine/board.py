@@ -15,7 +15,7 @@ from bot.core.consent import check_ballot
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
-from bot.core.incident import BOT, gone_on
+from bot.core.incident import gone_on
 from bot.core.plan import EXPIRED
 from bot.core.policy import Policy, Target
 from bot.core.reminders import Rules
