@@ -55,6 +55,7 @@ __all__ = [
     "Rotations",
     "RunbookView",
     "Summary",
+    "Suspect",
     "Table",
     "Told",
     "Week",
@@ -167,6 +168,19 @@ class RunbookView:
 
 
 @dataclass(frozen=True, slots=True)
+class Suspect:
+    """A credential whose expiry may be what blocks production."""
+
+    name: str
+    environment: str
+    kind: str
+    shows: str
+    """How an expiry of its class shows."""
+    expires_at: datetime | None
+    next_due: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class IncidentView:
     """An incident with everything that is shown of it."""
 
@@ -266,6 +280,14 @@ class Rotations(Protocol):
 
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
         """Plan again, compare as `start` does, and ask for the revocation."""
+        ...
+
+    def expired(self, call: Call, credential: str, symptom: str) -> Rotation:
+        """Open the incident of a credential that expired in use; nothing is changed by that."""
+        ...
+
+    def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
+        """Which credentials a symptom may come from, the likeliest first; expired ones before others."""
         ...
 
     def break_glass(self, call: Call, text: str, reason: str) -> Rotation:

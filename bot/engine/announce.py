@@ -6,6 +6,7 @@ from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import QuietStep, Section
 from bot.core.safety import what_is_left
 from bot.engine.approvers import tell_approvers
+from bot.engine.expiry import follow_expiry
 from bot.engine.incidents import follow_emergency, of_incident
 from bot.store.writing import Transaction
 
@@ -16,18 +17,21 @@ FAILED = frozenset({"held", "rolled-back", "abandoned"})
 
 def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
     """Add notices, copies of the card, the incident and its errands, in the transaction that made the change."""
-    if after.plan.emergency:
+    if after.plan.has_incident:
         follow_emergency(tx, before, after)  # the line of a step comes before what follows from it
     told = _told(before, after)
     if told is not None:
         what, text = told
         payload = {"rotation": after.number, "broadcast": True, **of_incident(before, after)}
-        urgent = after.plan.emergency
+        urgent = after.plan.has_incident
         tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload, urgent=urgent)
         if after.plan.requester == BOT and what in FAILED:
             text = f"The automatic rotation needs you: {text}"
             _tell_owner(tx, after, f"automatic-{what}-{after.number}-{after.version}", text)
     tell_approvers(tx, before, after)
+    passed = follow_expiry(tx, before, after)
+    if passed is not None:
+        announce(tx, *passed)
 
 
 def warn_of_use(tx: Transaction, rotation: Rotation) -> None:

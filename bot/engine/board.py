@@ -15,6 +15,8 @@ from bot.core.consent import check_ballot
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
+from bot.core.incident import gone_on
+from bot.core.plan import EXPIRED
 from bot.core.policy import Policy, Target
 from bot.core.reminders import Rules
 from bot.core.rotation import (
@@ -35,8 +37,10 @@ from bot.core.rotation import (
     Voted,
 )
 from bot.core.windows import Calendar
+from bot.core.words import rotation_number
 from bot.engine.announce import announce
 from bot.engine.electorate import ON_THE_HOST, Electorate, ballot
+from bot.engine.expiry import check_stage, open_expiry
 from bot.engine.incident_desk import IncidentDesk
 from bot.engine.inventory_desk import InventoryDesk
 from bot.engine.legs import Opening
@@ -112,6 +116,40 @@ class Board(Lookout):
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
         """Ask for an emergency revocation; a second person has to approve it, whatever policy says."""
         return self._open(call, credential, reason, "revoke", order)
+
+    def expired(self, call: Call, credential: str, symptom: str) -> Rotation:
+        """Open the incident of a credential that expired in use. Nothing is changed by that."""
+        with self._database.read() as reader:
+            row = self.named(reader, call, credential)
+        reason = symptom.strip() or f"{call.person.id} says that it has expired"
+        plan = self._planner.plan(subject_of(row), call.person.id, reason, EXPIRED)
+        with self._database.begin() as tx:
+            rotation = open_expiry(tx, plan, subject_of(row).channel or call.channel)
+            announce(tx, None, rotation)
+            self._mark(tx, call, rotation)
+        return rotation
+
+    def notice_expiries(self) -> int:
+        """Open the incidents of credentials that expired in use without anybody's word; returns how many."""
+        with self._database.read() as reader:
+            rows = reader.expired_in_use(reader.now)
+        return sum(self._notice_expiry(row) for row in rows)
+
+    def _notice_expiry(self, row: CredentialRow) -> bool:
+        """Looked at again in the transaction, in which another replica or a person may have come first."""
+        subject = subject_of(row)
+        when = f"{row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at else "a time that is not known"
+        reason = f"the inventory shows that it expired at {when}, and no replacement"
+        try:
+            plan = self._planner.plan(subject, BOT, reason, EXPIRED)
+            with self._database.begin() as tx:
+                still = {(one.name, one.environment) for one in tx.expired_in_use(tx.now, 1000)}
+                if (row.name, row.environment) not in still:
+                    return False
+                announce(tx, None, open_expiry(tx, plan, subject.channel))
+        except Refused:
+            return False
+        return True
 
     def _open(self, call: Call, credential: str, reason: str, word: str, order: str) -> Rotation:
         subject = self._subject(call, credential)
@@ -295,7 +333,11 @@ class Board(Lookout):
                         code="already-open",
                     )
             promoted = reader.rotations(
-                credential=plan.credential, environment=plan.environment, states=(State.PROMOTED,), limit=1
+                credential=plan.credential,
+                environment=plan.environment,
+                states=(State.PROMOTED,),
+                limit=1,
+                incidents=False,
             )
         if promoted and promoted[0].number > rotation.number:
             raise Refused(
@@ -365,6 +407,7 @@ class Board(Lookout):
             try:
                 with self._database.begin() as tx:
                     rotation = tx.rotation(number)
+                    check_stage(tx, rotation, event)
                     saved = tx.save(rotation, decide(rotation, event, tx.now))
                     announce(tx, rotation, saved)
                     self._take_over(tx, rotation, saved)
@@ -378,13 +421,19 @@ class Board(Lookout):
 
     @staticmethod
     def _take_over(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
-        """A revocation that begins ends the ordinary rotation of the same credential, in the same transaction."""
+        """A revocation that begins ends what else is under way for the credential, in the same transaction."""
         begins = before is not None and before.state is State.REQUESTED and before.glass is None
         if not after.plan.emergency or not begins or (after.state is State.REQUESTED and after.glass is None):
             return
-        other = tx.open_rotation(after.plan.credential, after.plan.environment)
-        if other is not None and after.state is not State.CANCELLED:
+        for word in ("start", EXPIRED):
+            other = tx.open_rotation(after.plan.credential, after.plan.environment, word)
+            if other is None or after.state is State.CANCELLED:
+                continue
             announce(tx, other, tx.save(other, decide(other, TakenOver(after.id), tx.now)))
+            incident = tx.incident(other.number) if other.plan.expiry else None
+            if incident is not None and incident.is_open:
+                closed, entry = gone_on(incident, after.id, tx.now)
+                tx.save_incident(incident, closed, entry)
 
     @staticmethod
     def _mark(tx: Transaction, call: Call, rotation: Rotation) -> None:
@@ -393,6 +442,10 @@ class Board(Lookout):
             raise Refused(f"This was done already; see {rotation.id}.", code="late")
 
     def _subject(self, call: Call, name: str) -> Subject:
+        """The credential of this name, or that of an incident (`R-9`)."""
+        if rotation_number(name) is not None:
+            plan = self.find(call, name).plan
+            name = f"{plan.credential}@{plan.environment}"
         with self._database.read() as reader:
             return subject_of(self.named(reader, call, name))
 

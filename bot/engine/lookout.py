@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bot.contracts.command import Call, CredentialView, HistoryLine, Need, RunbookView, Summary
+from bot.contracts.command import Call, CredentialView, HistoryLine, Need, RunbookView, Summary, Suspect
 from bot.contracts.people import Directory
 from bot.core.errors import Refused
+from bot.core.expiry import SYMPTOMS, speaks_of
 from bot.core.policy import Policy, Target
 from bot.core.rotation import Rotation
 from bot.core.words import rotation_number
@@ -42,12 +43,12 @@ class Lookout:
         with self._database.read() as reader:
             if number is None:
                 row = self.named(reader, call, text)
-                newest = reader.rotations(credential=row.name, environment=row.environment, limit=1)
-                if not newest:
+                newest = reader.newest_rotation(row.name, row.environment)
+                if newest is None:
                     raise Refused(
                         f"{row.name} has never been rotated; begin with: start {row.name}.", code="no-rotation"
                     )
-                number = newest[0].number
+                number = newest.number
             rotation = reader.rotation(number)
         if rotation is None:
             raise Refused(f"There is no rotation R-{number}; see which there are with: list.", code="unknown-rotation")
@@ -92,6 +93,22 @@ class Lookout:
         for row in rows:
             uses.setdefault(row.runbook, []).append(f"{row.name}@{row.environment}")
         return self._library.views(uses)
+
+    def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
+        """Credentials whose class shows like this when it expires; those that are past their date come first."""
+        with self._database.read() as reader:
+            now = reader.now
+            rows = [row for row in reader.credentials(limit=10_000) if self.sees(call, row)]
+        found = []
+        for row in rows:
+            texts = [row.name, row.kind, SYMPTOMS.get(row.kind, ""), *self._library.troubles(row.runbook)]
+            alike = speaks_of(symptom, texts)
+            past = any(at is not None and at <= now for at in (row.expires_at, row.next_due))
+            if alike:
+                shows = SYMPTOMS.get(row.kind) or "; ".join(self._library.troubles(row.runbook)[:2]) or "not described"
+                one = Suspect(row.name, row.environment, row.kind, shows, row.expires_at, row.next_due)
+                found.append(((not past, -alike, row.name), one))
+        return [one for _, one in sorted(found, key=lambda each: each[0])[:limit]]
 
     def words(self) -> Mapping[str, Any]:
         """Every word there is."""

@@ -37,6 +37,7 @@ class Timers:
         under_way: UnderWay | None = None,
         called: Callable[[Rotation], Called] = lambda rotation: Called(rotation.eligible, rotation.escalated + 1),
         nudge: timedelta | None = None,
+        expiries: Callable[[], int] = lambda: 0,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -46,6 +47,8 @@ class Timers:
         """Who may approve once nobody did in time; asks for live membership."""
         self._nudge_after = nudge
         """After how long a silence an incident is asked for an update; None for never."""
+        self._expiries = expiries
+        """Opens the incidents of what expired in use; asked with every heartbeat, as no row is due then."""
         self._heartbeat = heartbeat_seconds
         self._calling: set[int] = set()
         self._lock = threading.Lock()
@@ -201,6 +204,7 @@ class Timers:
                 if time.monotonic() >= beat_at:
                     self.reap()
                     beat_at = time.monotonic() + self._heartbeat
+                    self._expiries()
                 nap = self._turn()
             except KeyturnError as error:
                 log.warning("a tick failed and will be repeated: %s", error)

@@ -95,7 +95,8 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentW
         self._save_steps(before, after)
         if after.overlap is not (before.overlap if before else Overlap.NONE):
             self._save_overlap(before, after)
-        if before is not None and before.promoted_at is None and after.promoted_at is not None:
+        promoted = before is not None and before.promoted_at is None and after.promoted_at is not None
+        if promoted and not after.plan.expiry:
             self._save_dates(after, {"last_rotated_at": after.promoted_at, "next_due": after.next_due})
         if before is not None:
             self.want_drawings(after.number, after.version)
