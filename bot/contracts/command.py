@@ -72,7 +72,7 @@ class Call:
     flags: Mapping[str, str] = field(default_factory=dict)
     channel: str = ""
     surface: str = "slack"
-    """`slack` or `cli`."""
+    """`slack`, `cli` or `workflow`."""
     bound: Mapping[str, str] = field(default_factory=dict)
     """`digest` and `nonce` of the plan that the person saw, from the button, the form, or the moment of receipt."""
     confirmed: bool = False
@@ -81,6 +81,8 @@ class Call:
     """Boxes of the checklist that the person ticked in the form."""
     intent: int = 0
     """Number of the stored intent, 0 for words answered at once."""
+    execution: str = ""
+    """The step of a workflow that waits for the outcome."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,8 @@ class Board(Lookout):
             rotation = tx.save(None, decide(None, opened, tx.now))
             for form in ("card", "log"):
                 tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=draft.plan.emergency)
+            if call.execution:
+                tx.add_drawing(number, "step", call.execution, rotation.version)
             announce(tx, None, rotation)
             self._mark(tx, call, rotation)
         return rotation

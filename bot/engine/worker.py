@@ -13,11 +13,12 @@ from bot.contracts.people import Directory
 from bot.core.decide import Stale
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Refused, Transient
 from bot.core.events import Entry, Event
-from bot.engine.intake import need_of
+from bot.engine.intake import WORKFLOW, need_of, step_key
 from bot.engine.legs import Legs
 from bot.engine.under_way import UnderWay
 from bot.store.database import Database
 from bot.store.records import IntentRow
+from bot.store.writing import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ class Worker:
                 tx.audit(Entry(Event.REFUSED, row.person, rotation=row.subject, detail=detail))
             payload = as_json(answer)
             tx.finish_intent(number, payload, self._name)
-            if row.surface == "slack":
+            if row.surface == WORKFLOW:
+                _end_step(tx, row, answer)
+            elif row.surface == "slack":
                 told = {**payload, "form": row.payload.get("form", ""), "word": row.word}
                 tx.add_notice(f"intent-{number}", row.person, row.channel, answer.text, told)
 
@@ -101,6 +104,7 @@ class Worker:
             confirmed=row.payload["confirmed"],
             ticked=tuple(row.payload["ticked"]),
             intent=row.number,
+            execution=row.payload.get("form", "") if row.surface == WORKFLOW else "",
         )
         try:
             return command.run(call, self._rotations), None
@@ -132,6 +136,16 @@ class Worker:
         return Answer(
             f"Something is wrong inside keyturn; its log has the place. {after}", rotation=rotation, good=False
         )
+
+
+def _end_step(tx: Transaction, row: IntentRow, answer: Answer) -> None:
+    """Tell the workflow; where a rotation was opened, that is told when the rotation has come to its end."""
+    if answer.good and row.word == "start":
+        return
+    execution = str(row.payload.get("form") or "")
+    told = {"data": answer.data} if answer.good else {"error": answer.text}
+    payload = {"execution": execution, "word": row.word, **told}
+    tx.add_notice(step_key(execution), "", "", answer.text, payload)
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

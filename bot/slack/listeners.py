@@ -21,6 +21,7 @@ from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.buttons import Bound, read_action, typed_for
 from bot.slack.cards import Message
 from bot.slack.deliveries import (
+    STEP_RUN,
     Body,
     Malformed,
     account_of,
@@ -42,6 +43,7 @@ from bot.slack.lane import Lane
 from bot.slack.signing import CONFIRMS, needs_signature, sign
 from bot.slack.submissions import Submissions
 from bot.slack.text import count, escape
+from bot.slack.workflows import Workflows
 from bot.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -51,8 +53,8 @@ NOT_STORED = (
 )
 BUTTONED = frozenset({"card", "status", "review"})
 """Forms of our messages that carry buttons."""
-OF_NOBODY = frozenset({"subteam_members_changed"})
-"""Events that name nobody who did it."""
+OF_NOBODY = frozenset({"subteam_members_changed", STEP_RUN})
+"""Events that may name nobody who did it."""
 _OURS = re.compile(r"rotate:.*")
 Read = TypeVar("Read")
 _MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^<>]*)?>")
@@ -108,6 +110,7 @@ class Listeners:
         app.command("/rotate")(self._command)
         app.action(_OURS)(self._click)
         Submissions(self._hear, self._tell, self._checked).attach(app)
+        Workflows(self._hear, self._turn_away, self._rotations, self._lane, self._quick).attach(app)
         app.action(re.compile(".*"))(self._foreign_click)
         app.options(forms.CHOICE_FIELD)(self._options)
         app.event("app_home_opened")(self._home)
@@ -133,6 +136,8 @@ class Listeners:
             self._flood.refuse(account, FOREIGN)
             return _said(body, "This keyturn belongs to another workspace, so nothing was done.")
         wait = self._flood.admit(account)
+        if wait and within(body, "event", "type") == STEP_RUN:
+            return BoltResponse(status=503, body="")  # a workflow waits for it, so that Slack may bring it again
         if wait:
             return _said(body, f"That was too fast, so nothing was done; try again in {count(int(wait), 'second')}.")
         return next()
@@ -326,6 +331,12 @@ class Listeners:
         if not receipt.fresh:
             self._flood.refuse(heard.account, AGAIN)
         return receipt
+
+    def _turn_away(self, execution: str, account: str, error: Refused) -> None:
+        try:
+            self._intake.turn_away(execution, account, error)
+        except KeyturnError as failure:
+            raise NotStored(str(failure)) from None
 
     def _checked(self, account: str, channel: str, read: Callable[[], Read], about: str = "") -> Read:
         """What somebody sent as ours, read. Raises `Refused` for what no card or form of ours holds, audited."""

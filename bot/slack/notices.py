@@ -15,6 +15,7 @@ from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.blocks import section
 from bot.slack.budget import Budget
 from bot.slack.cards import Message
+from bot.slack.completion import StepEnder
 from bot.slack.deliveries import user_of
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
@@ -44,7 +45,9 @@ class Teller:
         budget: Budget,
         names: Roster,
         with_form: Callable[[], Collection[str]],
+        ender: StepEnder,
     ) -> None:
+        self._ender = ender
         self._database = database
         self._api = api
         self._identity = identity
@@ -56,6 +59,8 @@ class Teller:
         """Send it once; say what became of it."""
         if row.failures > MOST_FAILURES:
             return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
+        if row.payload.get("execution"):
+            return self._ender.tell(row)
         try:
             if not row.person:
                 return self._announce(row)

@@ -16,6 +16,7 @@ from bot.core.errors import KeyturnError, Permanent, Transient
 from bot.engine.intake import Intake
 from bot.slack.api import SlackApi, quiet_logger
 from bot.slack.budget import Budget
+from bot.slack.completion import StepEnder
 from bot.slack.drawings import Drawer
 from bot.slack.flood import COUNTED_SECONDS, Flood
 from bot.slack.homes import Homes
@@ -75,10 +76,11 @@ class Room:
             settings.incidents,
             settings.policy.groups,
         )
+        ender = StepEnder(database, people.api, budget)
         self._messenger = Messenger(
             database,
-            Drawer(database, people.api, people.identity, budget, names, incidents),
-            Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations)),
+            Drawer(database, people.api, people.identity, budget, names, incidents, ender),
+            Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations), ender),
             chores=(self._homes.chore, self._report_floods, self._learn),
             drawn=self._homes.changed,
         )
