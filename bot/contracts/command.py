@@ -39,6 +39,7 @@ from bot.core.rotation import Box, Rotation
 __all__ = [
     "Answer",
     "Call",
+    "Chart",
     "Command",
     "CredentialPage",
     "CredentialView",
@@ -96,6 +97,20 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class Chart:
+    """Numbers that people would rather look at than read; each series has as many values as there are categories."""
+
+    title: str
+    categories: tuple[str, ...]
+    series: tuple[tuple[str, tuple[float, ...]], ...]
+    """Name and values of each; bars are stacked."""
+    x_label: str
+    y_label: str
+    told: str
+    """What it shows, in a sentence, for those who cannot see it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Draft:
     """A plan as it is shown before anybody starts it."""
 
@@ -126,6 +141,8 @@ class Answer:
     """The same for machines (`--json`)."""
     good: bool = True
     """False when it found problems (exit code 1)."""
+    charts: tuple[Chart, ...] = ()
+    """Shown where pictures can be shown; what is said and the table are enough without them."""
 
 
 @dataclass(frozen=True, slots=True)

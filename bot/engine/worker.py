@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bot.contracts.command import Answer, Call, Rotations
+from bot.contracts.command import Answer, Call, Chart, Rotations
 from bot.contracts.delivery import Leg
 from bot.contracts.people import Directory
 from bot.core.decide import Stale
@@ -157,6 +157,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "rotation": answer.rotation,
         "data": answer.data,
         "table": asdict(answer.table) if answer.table else None,
+        "charts": [asdict(chart) for chart in answer.charts],
         "draft": None
         if draft is None
         else {
@@ -199,4 +200,11 @@ def of_json(data: Mapping[str, Any]) -> Answer:
         )
         if draft
         else None,
+        charts=tuple(_chart(one) for one in data.get("charts") or ()),
     )
+
+
+def _chart(data: Mapping[str, Any]) -> Chart:
+    series = tuple((name, tuple(float(value) for value in values)) for name, values in data["series"])
+    rest = {name: data[name] for name in ("title", "x_label", "y_label", "told")}
+    return Chart(categories=tuple(data["categories"]), series=series, **rest)
