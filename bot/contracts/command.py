@@ -238,6 +238,11 @@ class Rotations(Protocol):
         """What belongs to the incidents of emergencies."""
         ...
 
+    @property
+    def inventory(self) -> Inventory:
+        """What belongs to credentials and their reminders."""
+        ...
+
     def find(self, call: Call, text: str) -> Rotation:
         """The rotation that `R-7`, `7` or a credential's name (its newest rotation) stands for."""
         ...

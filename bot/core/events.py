@@ -65,6 +65,16 @@ class Event(StrEnum):
     INCIDENT_CLOSED = "incident.closed"
     TROUBLE_INTENT = "trouble.intent"
     TROUBLE_OUTCOME = "trouble.outcome"
+    SNOOZED = "credential.snoozed"
+    OWNED = "credential.owned"
+    DISOWNED = "credential.disowned"
+    RECORDED = "credential.recorded"
+    TOLD = "credential.reminded"
+    AUTOMATIC = "credential.started-by-policy"
+    AUTOMATIC_FAILED = "credential.not-started-by-policy"
+    DIGEST = "inventory.digest"
+    DISCOVERED = "discovery.completed"
+    DISCOVERY_FAILED = "discovery.failed"
 
 
 EVERYTHING = "everything"

@@ -15,7 +15,8 @@ from bot.core.consent import check_ballot
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
-from bot.core.policy import Policy
+from bot.core.policy import Policy, Target
+from bot.core.reminders import Rules
 from bot.core.rotation import (
     Advanced,
     Called,
@@ -38,10 +39,11 @@ from bot.core.windows import Calendar
 from bot.engine.announce import announce
 from bot.engine.electorate import ON_THE_HOST, Electorate, ballot
 from bot.engine.incident_desk import IncidentDesk
+from bot.engine.inventory_desk import InventoryDesk
 from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.lookout import Lookout
-from bot.engine.planner import Planner, Subject, changes
+from bot.engine.planner import Planner, Subject, changes, resolved
 from bot.engine.signers import Signed
 from bot.engine.target import Named, target_of
 from bot.engine.trouble import Troubleshooter
@@ -52,6 +54,7 @@ from bot.store.writing import Transaction
 
 ATTEMPTS = 8
 ALWAYS = Calendar()
+USUAL = Rules()
 NO_OPENING = timedelta(hours=1)
 """When no window is in sight, the calendar is asked again after so long."""
 
@@ -70,6 +73,8 @@ class Board(Lookout):
         library: Library,
         commands: Callable[[], Mapping[str, Any]],
         calendar: Calendar = ALWAYS,
+        rules: Rules = USUAL,
+        automatic: Callable[[Target], bool] = lambda target: False,
     ) -> None:
         super().__init__(database, policy, directory, library, commands)
         self._calendar = calendar
@@ -77,6 +82,7 @@ class Board(Lookout):
         self._electorate = electorate
         self._troubleshooter = troubleshooter
         self.incidents = IncidentDesk(database, policy, directory, self.find)
+        self.inventory = InventoryDesk(database, policy, directory, self, rules, calendar, automatic, self._in_use)
 
     # --- starting and consenting --------------------------------------------------------------------------------------
 
@@ -331,6 +337,12 @@ class Board(Lookout):
             return None
         return PlanChanged(plan, random.token_hex(8), changes(rotation.plan, plan))
 
+    def _in_use(self, row: CredentialRow, person: str) -> str:
+        """The id that is in use now, as the runbook's facts tell; empty where they do not."""
+        if not row.runbook or "old" not in self._library.get(row.runbook)[0].replaced:
+            return ""
+        return resolved(self._planner.plan(subject_of(row), person, "record"), "old", {})
+
     def opening(self, rotation: Rotation) -> Opening | None:
         """When an approved rotation may begin, if not now."""
         target, plan = target_of(rotation), rotation.plan
@@ -383,7 +395,7 @@ class Board(Lookout):
 
     def _subject(self, call: Call, name: str) -> Subject:
         with self._database.read() as reader:
-            return subject_of(self._named(reader, call, name))
+            return subject_of(self.named(reader, call, name))
 
     def _may_open(self, reader: Reader, subject: Subject, word: str = "start") -> None:
         revocation = reader.open_rotation(subject.name, subject.environment, "revoke")

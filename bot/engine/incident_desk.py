@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -14,12 +13,13 @@ from bot.core.decide import Stale
 from bot.core.errors import Refused
 from bot.core.events import Event
 from bot.core.incident import Incident
-from bot.core.policy import Person, PersonKind, Policy
+from bot.core.policy import PersonKind, Policy
 from bot.core.review import QUESTIONS, Facts, Row, review, summary, timeline, unanswered
 from bot.core.rotation import Rotation, State
 from bot.engine.incidents import say
 from bot.engine.planner import resolved
 from bot.engine.scope import scope_of
+from bot.engine.somebody import Somebody
 from bot.engine.target import target_of
 from bot.store.database import Database
 from bot.store.reading import Reader
@@ -28,7 +28,6 @@ from bot.store.writing import Transaction
 MOST_ROWS = 1000
 MOST_EARLIER = 20
 ATTEMPTS = 8
-_MENTION = re.compile(r"<@(?P<user>[UW][A-Z0-9]{2,20})(?:\|[^<>]*)?>")
 _TROUBLE = {
     State.ABANDONED: "was given up",
     State.ROLLED_BACK: "was rolled back",
@@ -46,6 +45,7 @@ class IncidentDesk:
         self._database = database
         self._policy = policy
         self._directory = directory
+        self._people = Somebody(database, policy, directory)
         self._find = find
 
     def view(self, call: Call, text: str) -> IncidentView:
@@ -60,7 +60,7 @@ class IncidentDesk:
         with self._database.read() as reader:
             incident = _opened(reader, rotation)
         self._may(call, rotation, incident, leading=True)
-        person = self._person(call, who)
+        person = self._people.find(call, who)
 
         def change(tx: Transaction, found: Incident) -> core.Change:
             return core.with_role(found, role, person.id, call.person.id)
@@ -145,46 +145,6 @@ class IncidentDesk:
                 f"Only those who take part in {incident.id} may do that, and whoever may revoke. {verdict.because}",
                 code=verdict.code,
             )
-
-    def _person(self, call: Call, text: str) -> Person:
-        """The member whom `@bob`, a mention, an id or `me` stands for, looked up now."""
-        text = text.strip()
-        if text.casefold() in ("me", "@me"):
-            return call.person
-        for account in self._accounts(call, text):
-            person = self._directory.person(account)
-            if person.kind is PersonKind.MEMBER:
-                return person
-        raise Refused(
-            f"{text[:80]!r} is nobody who could be looked up as a full member here; mention a person.", "unknown-person"
-        )
-
-    def _accounts(self, call: Call, text: str) -> Iterator[str]:
-        """The accounts under which the person can be looked up, those of Slack first."""
-        match = _MENTION.fullmatch(text)
-        name = match["user"] if match else text.removeprefix("@")
-        declared = [
-            person
-            for person in self._policy.people
-            if person.id.casefold() == name.casefold() or any(each.endswith(name) for each in person.slack_ids if match)
-        ]
-        team = self._team(call)
-        users = [match["user"]] if match else []
-        users += [user for person in declared for user in sorted(person.slack_ids)]
-        for user in dict.fromkeys(each.removeprefix("slack:").rpartition("/")[2] for each in users):
-            yield f"slack:{team}/{user}" if team else f"slack:{user}"
-        for person in declared:
-            if person.os_user:
-                yield f"os:{person.os_user.removeprefix('os:')}"
-
-    def _team(self, call: Call) -> str:
-        """The workspace from which the caller speaks; empty on the command line."""
-        if not call.intent:
-            return ""
-        with self._database.read() as reader:
-            row = reader.intent(call.intent)
-        account = row.person if row is not None else ""
-        return account.removeprefix("slack:").partition("/")[0] if account.startswith("slack:") else ""
 
 
 def view_of(reader: Reader, incident: Incident, rotation: Rotation) -> IncidentView:

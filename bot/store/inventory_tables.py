@@ -64,6 +64,8 @@ class CredentialTable(SQLModel, table=True):
     snooze_note: str = Field(sa_type=Words)
     """Who asked for the snooze, and why."""
     reminded_at: datetime | None = Field(sa_type=Moment)
+    soon_at: datetime | None = Field(sa_type=Moment)
+    """From when on it is shown as due soon."""
     starts_at: datetime | None = Field(sa_type=Moment)
     """When policy starts it by itself, or asks for consent to that."""
 

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from bot.core.rotation import Overlap, State
+from bot.core.schedule import Dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +137,13 @@ class CredentialRow:
     owner_finding: str = ""
     snooze_note: str = ""
     reminded_at: datetime | None = None
+    soon_at: datetime | None = None
     starts_at: datetime | None = None
+
+    @property
+    def dates(self) -> Dates:
+        """Everything that says when it ends."""
+        return Dates(self.cadence, self.last_rotated_at, self.created_at, self.expires_at)
 
     @property
     def owner(self) -> str:

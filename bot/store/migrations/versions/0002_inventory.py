@@ -42,7 +42,7 @@ def widen_credentials() -> None:
         ("snooze_note", sa.Text(), ""),
     ):
         op.add_column("credential", sa.Column(name, kind, nullable=False, server_default=default))
-    for name in ("expires_at", "created_at", "found_at", "gone_at", "reminded_at", "starts_at"):
+    for name in ("expires_at", "created_at", "found_at", "gone_at", "reminded_at", "soon_at", "starts_at"):
         op.add_column("credential", sa.Column(name, sa.BigInteger(), nullable=True))
     partial("credential_starts", "credential", ["starts_at"], f"starts_at IS NOT NULL AND {LISTED}")
     partial("credential_place", "credential", ["place", "environment"], "place <> ''")
