@@ -1,7 +1,7 @@
 """List the credentials, all of them or those that need something.
 
-`list` shows what you may see by name; `list payments` shows the names that hold that text. `--expiring 7d` shows what is
-due or expires within a week, the next first; `--owner me`, `--class`, `--environment` narrow it down; `--unmanaged`
+`list` shows what you may see by name; `list payments` shows the names that hold that text. `--expiring 7d` shows what
+is due or expires within a week, the next first; `--owner me`, `--class`, `--environment` narrow it down; `--unmanaged`
 shows what was found and nobody declares, `--overlapping` what still has an old version, `--findings` what is wrong.
 """
 

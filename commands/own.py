@@ -1,8 +1,8 @@
 """Say whose a credential is.
 
-`own billing-api-key @bob` gives it to a person or a group, who gets its reminders and is told so; `own billing-api-key
-me` takes it; `own billing-api-key --back` gives it back to whom keyturn.yml names; `own billing-api-key --not-mine
---reason "moved teams"` sends its reminders to the team until somebody owns it.
+`own billing-api-key --to @bob` gives it to a person or a group, who gets its reminders and is told so; `own
+billing-api-key me` takes it; `own billing-api-key --back` gives it back to whom keyturn.yml names; `own billing-api-key
+--not-mine --reason "moved teams"` sends its reminders to the team until somebody owns it.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from bot.contracts.command import Answer, Call, CredentialView, Need, Rotations
 from bot.core.errors import Refused
 
-usage = "own <credential> @person | group | me"
+usage = "own <credential> me | group | --to @person | --back | --not-mine"
 need = Need.OWN
 flags = {
     "to": "whose it is from now on: me, a person or a group",
@@ -29,7 +29,9 @@ def run(call: Call, rotations: Rotations) -> Answer:
     name, inventory = call.args[0], rotations.inventory
     if "not-mine" in call.flags:
         view = inventory.disown(call, name, call.flags.get("reason", ""))
-        text = f"{view.name} in {view.environment} has no owner now; its reminders go to the team until somebody owns it."
+        text = (
+            f"{view.name} in {view.environment} has no owner now; its reminders go to the team until somebody owns it."
+        )
         return Answer(text, data=_data(view))
     view = inventory.own(call, name, given[0] if given else "")
     whose = f"belongs to {view.owner}" if view.owner else "has no owner"

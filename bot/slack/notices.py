@@ -21,7 +21,7 @@ from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
-from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
+from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post, whisper
 from bot.slack.revocation import revoke
 from bot.slack.text import MOST_TEXT, escape, sentence
 from bot.slack.threads import COPY, main_card
@@ -111,9 +111,7 @@ class Teller:
             return Dropped("nobody to tell: no Slack account is known")
         if row.channel and not named and not row.channel.startswith("D"):
             try:
-                self._api.call(
-                    "chat.postEphemeral", channel=row.channel, user=user, text=message.text, blocks=message.blocks
-                )
+                whisper(self._api, row.channel, user, message)
                 return Shown("")
             except SlackRefused as error:
                 if error.error not in CLOSED:

@@ -64,7 +64,7 @@ channels: {{default: {channel}}}
 roles:
   operators:
     who: everyone
-    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair]
+    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair, snooze, own, record]
 policies:
   - {{approvers: 1, from: [sec-oncall]}}
 credentials:
