@@ -30,8 +30,8 @@ def run(call: Call, rotations: Rotations) -> Answer:
         if told:
             more = f" And {len(told) - MOST_SAID} more." if len(told) > MOST_SAID else ""
             lines.append(f"{what}: {' '.join(told[:MOST_SAID])}{more}")
-    rows = tuple(_row(week) for week in found.weeks)
-    table = Table(("week of", "due", "by itself", "what"), rows)
+    rows = tuple(_row(week) for week in found.weeks if week.count)
+    table = Table(("week of", "due", "by itself", "what"), rows) if rows else None
     charts = (chart(found, days),) if total else ()
     return Answer("\n\n".join(lines), table=table, charts=charts, data=_data(found, days))
 

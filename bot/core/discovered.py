@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,6 +14,20 @@ AHEAD = timedelta(days=1)
 JITTER = timedelta(minutes=10)
 """An expiry that moves by less is the same one: some systems work it out anew at every look."""
 LONGEST_NAME = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Find:
+    """A discovery that settings declare."""
+
+    name: str
+    word: str
+    """`identity.api_keys`."""
+    environment: str
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+    owner: str = ""
+    """Who owns what nobody declares, where its system does not say."""
+    every: timedelta = timedelta(hours=6)
 
 
 @dataclass(frozen=True, slots=True)

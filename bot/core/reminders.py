@@ -208,11 +208,11 @@ def most_pressing(found: Iterable[Tier]) -> Tier:
 
 def _countdown(dates: Dates, end: datetime, before: Sequence[timedelta], hours: Window) -> Iterable[Tier]:
     """Tiers longer than half the life are left out: what lives for a week is not reminded of a month ahead."""
-    longest = life(dates, end) / 2
+    half = life(dates, end) / 2
     for span in before:
-        if span < longest:
+        if span < half:
             at = end - span
-            yield Tier(_morning(at, hours) if span >= DAY else at, end, duration.show(span))
+            yield Tier(_morning(at, hours, end - half) if span >= DAY else at, end, duration.show(span))
 
 
 def _ends(dates: Dates, end: datetime, hours: Window, *, hard: bool) -> Iterable[Tier]:
@@ -221,21 +221,21 @@ def _ends(dates: Dates, end: datetime, hours: Window, *, hard: bool) -> Iterable
         yield Tier(end - min(LAST_CALL, lives / 4), end, DUE, urgent=True)
         yield Tier(end, end, EXPIRED, urgent=True)
     else:
-        yield Tier(_morning(end, hours), end, DUE)
+        yield Tier(_morning(end, hours, end - lives / 2), end, DUE)
         yield Tier(end + min(OVERDUE_AFTER, lives / 4), end, EXPIRED)
     if end == dates.by_cadence and dates.begins is not None and dates.cadence is not None:
         yield Tier(dates.begins + dates.cadence * WARN_AT, end, AGED)
 
 
 def _escalations(dates: Dates, end: datetime, stages: Sequence[Stage], hours: Window) -> Iterable[Tier]:
-    longest = life(dates, end) / 2
+    half = life(dates, end) / 2
     for number, stage in enumerate(stages, 1):
-        at = end - min(stage.within, longest)
-        at = at if stage.page or stage.within < DAY else _morning(at, hours)
+        at = end - min(stage.within, half)
+        at = at if stage.page or stage.within < DAY else _morning(at, hours, end - half)
         yield Tier(at, end, stage_name(number), urgent=stage.page, stage=number - 1)
 
 
-def _morning(at: datetime, hours: Window) -> datetime:
+def _morning(at: datetime, hours: Window, earliest: datetime) -> datetime:
     """The opening of that day where it has one before it: what falls on one day is told in one message."""
     opening = hours.opening(at.astimezone(hours.zone).date())
-    return opening[0] if opening is not None and opening[0] < at else at
+    return opening[0] if opening is not None and earliest <= opening[0] < at else at

@@ -55,6 +55,8 @@ from bot.store.writing import Transaction
 ATTEMPTS = 8
 ALWAYS = Calendar()
 USUAL = Rules()
+BOT = "keyturn"
+"""Who asks for what policy starts."""
 NO_OPENING = timedelta(hours=1)
 """When no window is in sight, the calendar is asked again after so long."""
 
@@ -128,27 +130,49 @@ class Board(Lookout):
             box if box.ticked or box.name not in call.ticked else replace(box, ticked=True, by=call.person.id)
             for box in draft.boxes
         )
+
+        def mark(tx: Transaction, rotation: Rotation) -> None:
+            if call.execution:
+                tx.add_drawing(rotation.number, "step", call.execution, rotation.version)
+            self._mark(tx, call, rotation)
+
+        unconfirmed = draft.plan.emergency and call.surface == ON_THE_HOST
+        return self._save_new(
+            subject, replace(draft, boxes=boxes), subject.channel or call.channel, mark, unconfirmed=unconfirmed
+        )
+
+    def start_by_policy(self, row: CredentialRow, reason: str, keep: Callable[[Transaction], None]) -> Rotation:
+        """Open a rotation that policy wants: the bot asks for it, and it needs the approvals that anybody's needs.
+
+        `keep` is called in the transaction that opens it, and may still refuse.
+        """
+        subject = subject_of(row)
+        with self._database.read() as reader:
+            self._may_open(reader, subject)
+        draft = self._planner.draft(subject, BOT, reason)
+        return self._save_new(subject, draft, subject.channel, lambda tx, rotation: keep(tx))
+
+    def _save_new(
+        self,
+        subject: Subject,
+        draft: Draft,
+        channel: str,
+        mark: Callable[[Transaction, Rotation], None],
+        *,
+        unconfirmed: bool = False,
+    ) -> Rotation:
+        plan = draft.plan
         target = Named(subject.name, subject.environment, subject.kind, subject.owner)
-        eligible = self._electorate.frozen(target, call.person.id, word, self._database.now())
+        eligible = self._electorate.frozen(target, plan.requester, plan.word, self._database.now())
         with self._database.begin() as tx:
-            self._may_open(tx, subject, word)
+            self._may_open(tx, subject, plan.word)
             number = tx.next_number()
-            opened = Opened(
-                number,
-                draft.plan,
-                random.token_hex(8),
-                subject.channel or call.channel,
-                boxes,
-                eligible,
-                unconfirmed=draft.plan.emergency and call.surface == ON_THE_HOST,
-            )
+            opened = Opened(number, plan, random.token_hex(8), channel, draft.boxes, eligible, unconfirmed=unconfirmed)
             rotation = tx.save(None, decide(None, opened, tx.now))
             for form in ("card", "log"):
-                tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=draft.plan.emergency)
-            if call.execution:
-                tx.add_drawing(number, "step", call.execution, rotation.version)
+                tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=plan.emergency)
             announce(tx, None, rotation)
-            self._mark(tx, call, rotation)
+            mark(tx, rotation)
         return rotation
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:

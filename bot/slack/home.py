@@ -102,7 +102,9 @@ def _standing(counts: Mapping[str, int]) -> list[str]:
     lines = []
     for name, said in _STANDINGS.items():
         number = counts.get(name, 0)
-        width = max(round(number / total * 20), 1 if number else 0)
+        if not number:
+            continue
+        width = max(round(number / total * 20), 1)
         lines.append(f"`{('█' * width).ljust(20, '·')}` *{number}* {said}")
     return lines
 

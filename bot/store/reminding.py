@@ -7,11 +7,12 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, select, text, tuple_, update
+from sqlalchemy import and_, bindparam, func, or_, select, text, tuple_, update
 
+from bot.core.rotation import OPEN
 from bot.store.records import CredentialRow, NoticeRow, ReminderRow
 from bot.store.session import Session, Writing, upsert
-from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, SETTING
+from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
 
 _CHUNK = 400
 _LOCK = 0x6B65797475_7231  # "keytur1", for pg_try_advisory_xact_lock
@@ -44,6 +45,9 @@ _starting = (
     )
     .order_by(_C.starts_at)
     .limit(bindparam("limit"))
+)
+_open = select(ROTATION.c.credential, ROTATION.c.environment).where(
+    text("rotation.state IN (" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")")
 )
 SETTLED = ("next_due", "due_source", "remind_at", "soon_at", "starts_at", "reminded_at", "snoozed_until")
 """What a look works out."""
@@ -91,6 +95,16 @@ class ReminderReader(Session):
             query = columns.where(tuple_(REMINDER.c.credential, REMINDER.c.environment).in_(part))
             for name, environment, expiry, tier in self.connection.execute(query):
                 found.setdefault((name, environment), set()).add((expiry, tier))
+        return found
+
+    def being_rotated(self, keys: Collection[Key]) -> set[Key]:
+        """Those of them of which a rotation is open."""
+        found: set[Key] = set()
+        listed = list(keys)
+        for begin in range(0, len(listed), _CHUNK):
+            part = listed[begin : begin + _CHUNK]
+            query = _open.where(tuple_(ROTATION.c.credential, ROTATION.c.environment).in_(part))
+            found |= {(row[0], row[1]) for row in self.connection.execute(query)}
         return found
 
     def reminders(self, name: str, environment: str, limit: int = 20) -> list[ReminderRow]:
@@ -145,6 +159,14 @@ class ReminderWriter(ReminderReader, Writing):
         """Change what a message that waits will say."""
         statement = update(NOTICE).where(NOTICE.c.id == id)
         self.connection.execute(statement.values(text=text, payload=payload, urgent=urgent))
+
+    def note_owner(self, owner: str, finding: str) -> None:
+        """Why this owner cannot be reached, on everything that is theirs; empty when they can be."""
+        theirs = or_(and_(_C.owner_override.is_(None), _C.owner == owner), _C.owner_override == owner)
+        statement = update(CREDENTIAL).where(theirs, _C.removed_at.is_(None), _C.owner_finding != finding)
+        if not owner:
+            statement = statement.where(_C.owner_override.is_(None))  # what somebody said of it themselves stays
+        self.connection.execute(statement.values(owner_finding=finding))
 
     def look_again(self, name: str, environment: str) -> None:
         """Something about it changed: its dates and reminders are worked out anew, soon."""
