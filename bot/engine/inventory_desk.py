@@ -17,7 +17,7 @@ from bot.core.policy import Policy, Target
 from bot.core.reminders import Rules, snooze_budget
 from bot.core.windows import Calendar
 from bot.engine import forecast as outlook
-from bot.engine.inventory_views import cursor_of, findings_of, place_of, view
+from bot.engine.inventory_views import cursor_of, findings_of, place_of, view, views
 from bot.engine.somebody import Somebody
 from bot.store.database import Database
 from bot.store.listing import Place, Wanted
@@ -74,7 +74,7 @@ class InventoryDesk:
         with self._database.read() as reader:
             wanted = _wanted(self._meant(filters), reader.now)
             rows = list(self._visible(reader, call, wanted, limit + 1, place_of(cursor) if cursor else None))
-            shown = tuple(view(reader, row) for row in rows[:limit])
+            shown = views(reader, rows[:limit])
         more = len(rows) > limit
         return CredentialPage(shown, cursor_of(rows[limit - 1], by_due=wanted.by_due) if more else "")
 
