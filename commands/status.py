@@ -44,7 +44,8 @@ def _state(state: str, overlap: str) -> str:
 
 def _one(rotation: Rotation) -> Answer:
     plan = rotation.plan
-    head = f"{rotation.id} rotates {plan.credential} in {plan.environment}, asked for by {plan.requester}."
+    deed = "is the incident of" if plan.expiry else "rotates"
+    head = f"{rotation.id} {deed} {plan.credential} in {plan.environment}, asked for by {plan.requester}."
     rows = []
     for planned, step in zip(plan.steps, rotation.steps, strict=True):
         when = step.ended_at or step.due_at
@@ -84,6 +85,8 @@ def _standing(rotation: Rotation) -> str:
     if rotation.state in OPEN:
         told = f"It is {rotation.state.value.replace('_', ' ')}" + (f" at: {step}." if step else ".")
         return f"{told} {rotation.outcome}".strip()
+    if rotation.plan.expiry and rotation.promoted_at is not None:
+        return f"Its stages are passed; see its review with: incident {rotation.id}."
     if rotation.overlap in (Overlap.NONE, Overlap.RETIRED) and rotation.promoted_at is not None:
         return "It is done." + (f" It is due again on {rotation.next_due:%Y-%m-%d}." if rotation.next_due else "")
     return f"It is {rotation.state.value.replace('_', ' ')}. {rotation.outcome}".strip()

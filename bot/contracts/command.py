@@ -19,6 +19,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from bot.contracts.inventory import (
+    CredentialPage,
+    CredentialView,
+    Filters,
+    Finding,
+    Forecast,
+    Inventory,
+    Told,
+    Week,
+)
 from bot.core.events import Event
 from bot.core.incident import Incident
 from bot.core.plan import Plan
@@ -30,17 +40,25 @@ __all__ = [
     "Answer",
     "Call",
     "Command",
+    "CredentialPage",
     "CredentialView",
     "Draft",
+    "Filters",
+    "Finding",
+    "Forecast",
     "HistoryLine",
     "IncidentView",
     "Incidents",
+    "Inventory",
     "Need",
     "Person",
     "Rotations",
     "RunbookView",
     "Summary",
+    "Suspect",
     "Table",
+    "Told",
+    "Week",
 ]
 
 
@@ -127,21 +145,6 @@ class Summary:
 
 
 @dataclass(frozen=True, slots=True)
-class CredentialView:
-    """A credential in a list."""
-
-    name: str
-    environment: str
-    kind: str
-    owner: str
-    runbook: str
-    next_due: datetime | None
-    last_rotated_at: datetime | None
-    open_rotation: int | None
-    open_overlaps: int
-
-
-@dataclass(frozen=True, slots=True)
 class HistoryLine:
     """One row of the audit, for people."""
 
@@ -162,6 +165,19 @@ class RunbookView:
     summary: str
     credentials: tuple[str, ...]
     problems: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A credential whose expiry may be what blocks production."""
+
+    name: str
+    environment: str
+    kind: str
+    shows: str
+    """How an expiry of its class shows."""
+    expires_at: datetime | None
+    next_due: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +233,11 @@ class Rotations(Protocol):
         """What belongs to the incidents of emergencies."""
         ...
 
+    @property
+    def inventory(self) -> Inventory:
+        """What belongs to credentials and their reminders."""
+        ...
+
     def find(self, call: Call, text: str) -> Rotation:
         """The rotation that `R-7`, `7` or a credential's name (its newest rotation) stands for."""
         ...
@@ -259,6 +280,14 @@ class Rotations(Protocol):
 
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
         """Plan again, compare as `start` does, and ask for the revocation."""
+        ...
+
+    def expired(self, call: Call, credential: str, symptom: str) -> Rotation:
+        """Open the incident of a credential that expired in use; nothing is changed by that."""
+        ...
+
+    def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
+        """Which credentials a symptom may come from, the likeliest first; expired ones before others."""
         ...
 
     def break_glass(self, call: Call, text: str, reason: str) -> Rotation:

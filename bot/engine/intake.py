@@ -128,8 +128,8 @@ class Intake:
     def _newest(reader: Reader, args: tuple[str, ...]) -> int | None:
         """The rotation that a credential's name stands for, as the use cases will find it too."""
         name, _, environment = args[0].partition("@") if args else ("", "", "")
-        found = reader.rotations(credential=name, environment=environment or None, limit=1) if name else []
-        return found[0].number if found else None
+        found = reader.newest_rotation(name, environment or None) if name else None
+        return found.number if found is not None else None
 
     def _store(self, heard: Heard, typed: Typed) -> Receipt:
         subject = rotation_number(typed.args[0]) if typed.args else None

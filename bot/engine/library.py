@@ -26,6 +26,11 @@ class Library:
             raise Refused(f"There is no runbook {name[:80]}.{advice}", code="unknown-runbook")
         return loaded.runbook, loaded.sha256
 
+    def troubles(self, name: str) -> list[str]:
+        """What a runbook's troubleshooting is for, in its own words; nothing for a runbook that is not there."""
+        loaded = self._loaded.get(name)
+        return [branch.when for branch in loaded.runbook.trouble] if loaded is not None else []
+
     def views(self, uses: Mapping[str, Sequence[str]]) -> list[RunbookView]:
         """For the word `runbooks`; `uses` maps a runbook to the credentials that follow it."""
         return [

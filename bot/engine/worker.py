@@ -87,7 +87,7 @@ class Worker:
         if command is None:
             return Answer(f"There is no word {row.word!r} any more; see them all with: help.", good=False), "gone"
         if row.effect is not None:
-            return Answer(f"Done: see R-{row.effect}.", rotation=row.effect), None
+            return _done(row.effect), None
         person = self._directory.person(row.person)
         call = Call(
             word=row.word,
@@ -123,15 +123,21 @@ class Worker:
             known = reader.intent(row.number)
         if known is None or known.effect is None:
             return None
-        return Answer(f"Done: see R-{known.effect}.", rotation=known.effect)
+        return _done(known.effect)
 
     def _defect(self, row: IntentRow) -> Answer:
         done = self._done(row)
-        after = f"What you asked for was done: see R-{done.rotation}." if done else "It changed no rotation."
+        see = f": see R-{done.rotation}" if done and done.rotation else ""
+        after = f"What you asked for was done{see}." if done else "It changed no rotation."
         rotation = done.rotation if done else None
         return Answer(
             f"Something is wrong inside keyturn; its log has the place. {after}", rotation=rotation, good=False
         )
+
+
+def _done(effect: int) -> Answer:
+    """The answer of an intent that had its effect in another life: on a rotation, or (0) on the inventory."""
+    return Answer(f"Done: see R-{effect}.", rotation=effect) if effect else Answer("Done.")
 
 
 def as_json(answer: Answer) -> dict[str, Any]:

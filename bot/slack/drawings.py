@@ -9,7 +9,7 @@ from bot.contracts.command import HistoryLine
 from bot.core.errors import Permanent, Transient
 from bot.core.incident import Incident
 from bot.core.rotation import Rotation
-from bot.engine.incident_desk import view_of
+from bot.engine.incident_facts import view_of
 from bot.slack import incident_cards
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.budget import COPIED, Budget
@@ -88,7 +88,7 @@ class Drawer:
             if rotation is None:
                 return Dropped("there is no such rotation")
             scene = Scene(self._names, reader.audit_head().short, counts(reader, rotation))
-            incident = reader.incident(row.rotation) if rotation.plan.emergency else None
+            incident = reader.incident(row.rotation) if rotation.plan.has_incident else None
             drawings = reader.drawings(row.rotation)
             parent = parent_of(row, drawings, incident)
             if parent is None and not row.ts:

@@ -189,7 +189,9 @@ class Listeners:
                 self._open(account, str(body.get("trigger_id", "")), modal)
                 return
             args, flags = typed_for(word, about, bound.rotation)
-            heard = Heard(key, account, word=word, args=args, flags=flags, channel=channel, bound=bound.as_mapping())
+            form = form_id(key) if self._has_form(word) else ""
+            binds = {} if form else bound.as_mapping()  # a plan is shown anew, whatever stood above the button
+            heard = Heard(key, account, word=word, args=args, flags=flags, channel=channel, bound=binds, form=form)
             receipt = self._hear(heard)
         except Refused as error:
             ack()
@@ -198,6 +200,8 @@ class Listeners:
         ack()
         if receipt.answer is not None:
             self._show(account, channel, answer(receipt.answer))
+        elif form:
+            self._open(account, str(body.get("trigger_id", "")), forms.skeleton(bound.rotation, form))
 
     def _button(self, action: Body) -> tuple[str, str, Any, Bound]:
         """What a button says: the word, its argument, its command, the plan. Raises `Refused` where it is not ours."""

@@ -21,6 +21,7 @@ from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
 from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
+from bot.slack.reminders import draw, reminds
 from bot.slack.revocation import revoke
 from bot.slack.text import MOST_TEXT, escape, sentence
 from bot.slack.threads import COPY, main_card
@@ -70,6 +71,8 @@ class Teller:
     # --- to one person ------------------------------------------------------------------------------------------------
 
     def _answer(self, row: NoticeRow) -> Outcome:
+        if reminds(row.payload):
+            return self._to_person(row, self._reminder(row))
         said = _read(row.payload, row.text)
         form = str(row.payload.get("form") or "")
         if form and row.payload.get("word") in self._with_form():
@@ -119,12 +122,18 @@ class Teller:
             return Later(wait, row.note)
         return self._post_once(row, place, message, "")
 
+    def _reminder(self, row: NoticeRow) -> Message:
+        with self._database.read() as reader:
+            return draw(reader, row.payload, row.text)
+
     # --- to everybody -------------------------------------------------------------------------------------------------
 
     def _announce(self, row: NoticeRow) -> Outcome:
         """Into the channel of the incident, else into the thread of the rotation's card and shown in its channel."""
         text = escape(sentence(row.text), MOST_TEXT)
         message = Message(text, [section(escape(sentence(row.text), 2800))])
+        if reminds(row.payload):
+            message = self._reminder(row)
         number = row.payload.get("rotation")
         incident, cards, first = None, [], None
         if isinstance(number, int):

@@ -19,6 +19,7 @@ WORDS = [
     "approve",
     "cancel",
     "contain",
+    "expired",
     "fix",
     "help",
     "history",
