@@ -14,6 +14,7 @@ PARTS = {
     "audit": ("benchmarks.audit", "appends"),
     "verify": ("benchmarks.audit", "verification"),
     "start": ("benchmarks.start", "starts"),
+    "inventory": ("benchmarks.inventory", "inventory"),
     "waiting": ("benchmarks.waiting", "waiting"),
     "home": ("benchmarks.home", "homes"),
     "revocation": ("benchmarks.emergency", "revocations"),

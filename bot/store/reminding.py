@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -56,6 +56,7 @@ _settle = (
     .where(_C.name == bindparam("of"), _C.environment == bindparam("at"))
     .values({name: bindparam(name) for name in SETTLED})
 )
+_FIELDS = tuple(one.name for one in fields(ReminderRow))
 Key = tuple[str, str]
 """Name and environment."""
 
@@ -138,7 +139,8 @@ class ReminderWriter(ReminderReader, Writing):
     def add_reminders(self, rows: Sequence[ReminderRow]) -> None:
         """Say that these tiers were told. One that was told before is a mistake, and fails."""
         if rows:
-            self.connection.execute(REMINDER.insert(), [asdict(row) | {"told": list(row.told)} for row in rows])
+            values = [{name: getattr(row, name) for name in _FIELDS} | {"told": list(row.told)} for row in rows]
+            self.connection.execute(REMINDER.insert(), values)
 
     def waiting_reminder(self, person: str, channel: str) -> NoticeRow | None:
         """A message with reminders that nobody has begun to send: more can be said in it."""
