@@ -90,6 +90,18 @@ def plan(credential: str, as_json: Json = False) -> None:
 
 
 @app.command()
+def forecast(
+    days: Annotated[int, typer.Option(help="How far to look ahead.", min=1, max=370)] = 90,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file; needs keyturn[plots].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is due week by week, collisions, and where approvers are missing."""
+    from bot.terminal import forecast as look_ahead
+
+    _exit(look_ahead(_settings(), days, png, as_json=as_json))
+
+
+@app.command()
 def approve(
     rotation: Annotated[str, typer.Argument(help="The rotation, such as R-7.")],
     credential: Annotated[str, typer.Option(help="Its credential, as the card shows it.")],

@@ -39,6 +39,7 @@ from bot.core.rotation import Box, Rotation
 __all__ = [
     "Answer",
     "Call",
+    "Chart",
     "Command",
     "CredentialPage",
     "CredentialView",
@@ -73,7 +74,7 @@ class Call:
     flags: Mapping[str, str] = field(default_factory=dict)
     channel: str = ""
     surface: str = "slack"
-    """`slack` or `cli`."""
+    """`slack`, `cli` or `workflow`."""
     bound: Mapping[str, str] = field(default_factory=dict)
     """`digest` and `nonce` of the plan that the person saw, from the button, the form, or the moment of receipt."""
     confirmed: bool = False
@@ -82,6 +83,8 @@ class Call:
     """Boxes of the checklist that the person ticked in the form."""
     intent: int = 0
     """Number of the stored intent, 0 for words answered at once."""
+    execution: str = ""
+    """The step of a workflow that waits for the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +95,20 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     newest_last: bool = False
     """Where there is no room for all rows, the last ones are shown instead of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Numbers that people would rather look at than read; each series has as many values as there are categories."""
+
+    title: str
+    categories: tuple[str, ...]
+    series: tuple[tuple[str, tuple[float, ...]], ...]
+    """Name and values of each; bars are stacked."""
+    x_label: str
+    y_label: str
+    told: str
+    """What it shows, in a sentence, for those who cannot see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +142,8 @@ class Answer:
     """The same for machines (`--json`)."""
     good: bool = True
     """False when it found problems (exit code 1)."""
+    charts: tuple[Chart, ...] = ()
+    """Shown where pictures can be shown; what is said and the table are enough without them."""
 
 
 @dataclass(frozen=True, slots=True)

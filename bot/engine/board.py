@@ -170,6 +170,8 @@ class Board(Lookout):
         )
 
         def mark(tx: Transaction, rotation: Rotation) -> None:
+            if call.execution:
+                tx.add_drawing(rotation.number, "step", call.execution, rotation.version)
             self._mark(tx, call, rotation)
 
         unconfirmed = draft.plan.emergency and call.surface == ON_THE_HOST

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
 
@@ -15,7 +17,7 @@ from bot.core.policy import Policy, Target
 from bot.core.reminders import Rules, snooze_budget
 from bot.core.windows import Calendar
 from bot.engine import forecast as outlook
-from bot.engine.inventory_views import cursor_of, findings_of, place_of, view
+from bot.engine.inventory_views import cursor_of, findings_of, place_of, view, views
 from bot.engine.somebody import Somebody
 from bot.store.database import Database
 from bot.store.listing import Place, Wanted
@@ -70,9 +72,9 @@ class InventoryDesk:
         """A page of what the person may see."""
         limit = max(1, min(limit, MOST_ROWS))
         with self._database.read() as reader:
-            wanted = _wanted(filters, reader.now)
+            wanted = _wanted(self._meant(filters), reader.now)
             rows = list(self._visible(reader, call, wanted, limit + 1, place_of(cursor) if cursor else None))
-            shown = tuple(view(reader, row) for row in rows[:limit])
+            shown = views(reader, rows[:limit])
         more = len(rows) > limit
         return CredentialPage(shown, cursor_of(rows[limit - 1], by_due=wanted.by_due) if more else "")
 
@@ -99,7 +101,15 @@ class InventoryDesk:
         if not self._shown.sees(call, anything):
             return {}
         with self._database.read() as reader:
-            return reader.standings(_wanted(filters, reader.now))
+            return reader.standings(_wanted(self._meant(filters), reader.now))
+
+    def _meant(self, filters: Filters) -> Filters:
+        """The same with the owner's name as it is kept: a mention stands for a person."""
+        given = filters.owner.strip()
+        mention = re.fullmatch(r"<@([UW][A-Z0-9]{2,20})(?:\|[^<>]*)?>", given)
+        if mention is not None:
+            return replace(filters, owner=self._policy.resolve_person(f"slack:{mention[1]}").id)
+        return replace(filters, owner=given.removeprefix("@"))
 
     def findings(self, call: Call, *, limit: int = 100) -> Sequence[Finding]:
         """What needs a person."""

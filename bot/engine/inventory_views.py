@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from bot.contracts.inventory import CredentialView, Finding
@@ -13,14 +13,26 @@ from bot.core.schedule import stands
 from bot.store.columns import micros
 from bot.store.listing import Place
 from bot.store.reading import Reader
-from bot.store.records import CredentialRow
+from bot.store.records import CredentialRow, RotationSummary
 
 UNSAFE = 2**62
 
 
+def views(reader: Reader, rows: Sequence[CredentialRow]) -> tuple[CredentialView, ...]:
+    """A page of credentials with their rotations, which are read all at once."""
+    names = {row.name for row in rows}
+    found: dict[tuple[str, str], list[RotationSummary]] = {}
+    for one in reader.rotations(credentials=names, under_way=True, limit=10 * len(rows)) if names else ():
+        found.setdefault((one.credential, one.environment), []).append(one)
+    return tuple(_view(reader, row, found.get((row.name, row.environment), [])) for row in rows)
+
+
 def view(reader: Reader, row: CredentialRow) -> CredentialView:
     """A credential with its rotations."""
-    under_way = reader.rotations(credential=row.name, environment=row.environment, under_way=True, limit=10)
+    return views(reader, [row])[0]
+
+
+def _view(reader: Reader, row: CredentialRow, under_way: Sequence[RotationSummary]) -> CredentialView:
     overlaps = sum(run.overlap in (Overlap.RETIRING, Overlap.BLOCKED) for run in under_way)
     opened = next((run.number for run in under_way if run.state in OPEN), None)
     busy = opened is not None or overlaps > 0

@@ -31,6 +31,8 @@ class Message:
     text: str
     blocks: list[Block]
     metadata: dict[str, Any] = field(default_factory=dict)
+    plain: list[Block] | None = None
+    """The same without blocks that not every workspace has yet; None where there are none of those."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bot.slack import incident_cards
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.budget import COPIED, Budget
 from bot.slack.cards import MOST_LOG_LINES, Message, Scene, card, log
+from bot.slack.completion import StepEnder
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.incident_room import IncidentRoom
@@ -56,8 +57,10 @@ class Drawer:
         budget: Budget,
         names: Roster,
         room: IncidentRoom,
+        ender: StepEnder,
     ) -> None:
         self._room = room
+        self._ender = ender
         self._counted: dict[int, tuple[int, Mapping[int, tuple[int, int]]]] = {}
         """Drawing -> what was shown last of targets that were finishing."""
         self._database = database
@@ -70,6 +73,8 @@ class Drawer:
         """Bring one message up to date."""
         if row.form == "room":
             return self._room.draw(row)
+        if row.form == "step":
+            return self._ender.draw(row)
         if row.failures > MOST_FAILURES:
             return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
         if row.place.startswith(COPY):

@@ -15,12 +15,13 @@ from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.blocks import section
 from bot.slack.budget import Budget
 from bot.slack.cards import Message
+from bot.slack.completion import StepEnder
 from bot.slack.deliveries import user_of
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
-from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
+from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post, whisper
 from bot.slack.reminders import draw, reminds
 from bot.slack.revocation import revoke
 from bot.slack.text import MOST_TEXT, escape, sentence
@@ -45,7 +46,9 @@ class Teller:
         budget: Budget,
         names: Roster,
         with_form: Callable[[], Collection[str]],
+        ender: StepEnder,
     ) -> None:
+        self._ender = ender
         self._database = database
         self._api = api
         self._identity = identity
@@ -57,6 +60,8 @@ class Teller:
         """Send it once; say what became of it."""
         if row.failures > MOST_FAILURES:
             return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
+        if row.payload.get("execution"):
+            return self._ender.tell(row)
         try:
             if not row.person:
                 return self._announce(row)
@@ -109,9 +114,7 @@ class Teller:
             return Dropped("nobody to tell: no Slack account is known")
         if row.channel and not named and not row.channel.startswith("D"):
             try:
-                self._api.call(
-                    "chat.postEphemeral", channel=row.channel, user=user, text=message.text, blocks=message.blocks
-                )
+                whisper(self._api, row.channel, user, message)
                 return Shown("")
             except SlackRefused as error:
                 if error.error not in CLOSED:

@@ -178,6 +178,7 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         self,
         *,
         credential: str | None = None,
+        credentials: Collection[str] | None = None,
         environment: str | None = None,
         states: Collection[State] | None = None,
         requester: str | None = None,
@@ -202,6 +203,8 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         ):
             if value is not None:
                 query = query.where(column == value)
+        if credentials is not None:
+            query = query.where(ROTATION.c.credential.in_(credentials))
         if states is not None:
             query = query.where(ROTATION.c.state.in_([state.value for state in states]))
         if under_way:
