@@ -335,13 +335,14 @@ def found(word: str) -> Iterator[Stage]:
 def logged() -> Iterator[Stage]:
     """A pod whose log the stage has written."""
     w = world()
+    node = f"logs-of-{w.namespace}"
 
     def make() -> None:
         kubelet = Kubelet()
         kubelet.logs["logged/web"] = '{"level": "info", "msg": "fine"}'
-        kubelet.join(w.cluster, "logs-of-conformance")
+        kubelet.join(w.cluster, node)
         about = {"name": "logged", "namespace": w.namespace, "labels": {"app": "logged"}}
-        spec = {"nodeName": "logs-of-conformance", "containers": [{"name": "web", "image": "none"}]}
+        spec = {"nodeName": node, "containers": [{"name": "web", "image": "none"}]}
         w.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec})
         path = w.path("pods", "logged")
         w.cluster.wait(lambda: w.api.get(path)["status"].get("containerStatuses"), "the pod runs")
