@@ -103,9 +103,7 @@ def pages() -> Mapping[str, str]:
     found = {path: make() for path, make in made.items()}
     for path in shipped_files():
         loaded = load(path)
-        found[page_path(loaded.runbook)] = runbook_page(
-            loaded.runbook, path.read_text(encoding="utf-8"), catalog
-        )
+        found[page_path(loaded.runbook)] = runbook_page(loaded.runbook, path.read_text(encoding="utf-8"), catalog)
     return found
 
 

@@ -22,6 +22,11 @@ from bot.slack.steps import BOXES
 
 _EFFECTS = {"creates": "creates", "changes": "changes, reversible", "destroys": "**destroys**", "reads": "reads"}
 _VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
+_SHELL = (
+    "Everything below can be done without the bot, with bash, kubectl, openssl and curl. Begin by saying what it is",
+    "about; every later command uses these variables, in the same shell. Lists are separated by spaces. No command",
+    "below shows a secret, puts one on a command line or into a file.",
+)
 SHELL = "In a shell"
 BACK = "Roll back by hand"
 
@@ -106,9 +111,7 @@ def _shell(runbook: Runbook) -> Iterator[str]:
     named = {name.upper(): given for name, given in runbook.inputs.items() if name.upper() in used}
     if not named:
         return
-    yield from ("", f"### {SHELL}", "", "Everything below can be done without the bot, with bash, kubectl, openssl and curl.")
-    yield "Begin by saying what it is about; every later command uses these, in the same shell. Lists are separated by"
-    yield from ("spaces. No command below shows a secret, puts one on a command line or into a file.", "", "```sh")
+    yield from ("", f"### {SHELL}", "", *_SHELL, "", "```sh")
     for name, given in named.items():
         if given.required:
             value = f"'<{name.lower().replace('_', '-')}>'"
