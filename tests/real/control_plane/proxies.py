@@ -141,6 +141,12 @@ class Answer:
     """Whether the request is handed on first and its answer thrown away: the work is done and nobody knows."""
     cut: bool = False
     """Whether the connection is cut in place of an answer."""
+    hang: bool = False
+    """Whether no answer comes until the client goes away."""
+    garbage: bool = False
+    """Whether the answer is a page that some other server made up."""
+    skip: int = 0
+    """How many requests that match are handed on first."""
     given: int = 0
     requests: list[str] = field(default_factory=list)
 
@@ -189,6 +195,9 @@ class FaultProxy:
             self.seen.append((method, path))
             for each in self._answers:
                 if each.matches(method, path):
+                    if each.skip:
+                        each.skip -= 1
+                        return None
                     each.given += 1
                     each.requests.append(f"{method} {path}")
                     return each
@@ -222,6 +231,7 @@ class _FaultServer(ThreadingHTTPServer):
 class _Relay(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _FaultServer
+    far: http.client.HTTPSConnection | None = None
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: requests carry tokens."""
@@ -233,10 +243,11 @@ class _Relay(BaseHTTPRequestHandler):
             self._hand_on(body)
             return
         if answer.after:
-            far, reply = self._ask(body)
+            reply = self._ask(body)
             reply.read()
-            far.close()
-        if answer.cut:
+        if answer.hang:
+            select.select([self.connection], [], [], 30)  # whatever comes is its end
+        if answer.cut or answer.hang:
             self.close_connection = True
             _cut(self.connection)
         else:
@@ -256,25 +267,28 @@ class _Relay(BaseHTTPRequestHandler):
         }
         if answer.retry_after is not None:
             told["details"] = {"retryAfterSeconds": answer.retry_after}
-        text = json.dumps(told).encode()
+        text = b"<html>welcome</html>" if answer.garbage else json.dumps(told).encode()
         self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if answer.garbage else "application/json")
         self.send_header("Content-Length", str(len(text)))
         if answer.retry_after is not None:
             self.send_header("Retry-After", str(answer.retry_after))
         self.end_headers()
         self.wfile.write(text)
 
-    def _ask(self, body: bytes) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
+    def _ask(self, body: bytes) -> http.client.HTTPResponse:
+        """Over the connection that this client's calls have used before: a handshake takes longer than most calls."""
         host, port = self.server.owner.target
-        far = http.client.HTTPSConnection(host, port, context=self.server.owner.trust, timeout=300)
+        far = self.far or http.client.HTTPSConnection(host, port, context=self.server.owner.trust, timeout=300)
+        self.far = far
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
         far.request(self.command, self.path, body=body or None, headers=headers)
-        return far, far.getresponse()
+        return far.getresponse()
 
     def _hand_on(self, body: bytes) -> None:
         """Pass the answer on as it comes, in chunks: a watch never ends by itself."""
-        far, reply = self._ask(body)
+        reply = self._ask(body)
+        whole = False
         try:
             self.send_response(reply.status)
             for name, value in reply.getheaders():
@@ -289,8 +303,21 @@ class _Relay(BaseHTTPRequestHandler):
                 self.wfile.flush()
             if not bare:
                 self.wfile.write(b"0\r\n\r\n")
+            reply.read()  # it is at its end, and the connection free
+            whole = True
         finally:
-            far.close()
+            if not whole:
+                self._leave()
+
+    def finish(self) -> None:
+        """The client has gone."""
+        self._leave()
+        super().finish()
+
+    def _leave(self) -> None:
+        if self.far is not None:
+            self.far.close()
+            self.far = None
 
 
 def _cut(connection: socket.socket) -> None:
