@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -28,6 +29,15 @@ audit_app = typer.Typer(help="The audit chain: verify it, export it.", no_args_i
 app.add_typer(audit_app, name="audit")
 
 GOOD, PROBLEMS, WRONG = 0, 1, 2
+
+
+class Where(StrEnum):
+    """What the playground has to rotate in."""
+
+    SMALL = "small"
+    KUBERNETES = "kubernetes"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -77,6 +87,18 @@ def plan(credential: str, as_json: Json = False) -> None:
     from bot.terminal import plan as show_plan
 
     _exit(show_plan(_settings(), credential, as_json=as_json))
+
+
+@app.command()
+def forecast(
+    days: Annotated[int, typer.Option(help="How far to look ahead.", min=1, max=370)] = 90,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file; needs keyturn[plots].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is due week by week, collisions, and where approvers are missing."""
+    from bot.terminal import forecast as look_ahead
+
+    _exit(look_ahead(_settings(), days, png, as_json=as_json))
 
 
 @app.command()
@@ -162,17 +184,38 @@ def doctor(as_json: Json = False) -> None:
 
 
 @app.command()
+def permissions(
+    roles: Annotated[bool, typer.Option("--roles", help="Print Roles and bindings for Kubernetes.")] = False,
+    values: Annotated[bool, typer.Option("--values", help="Print values for the Helm chart.")] = False,
+    cluster: Annotated[str, typer.Option(help="For which cluster, as keyturn.yml calls it.")] = "default",
+    account: Annotated[str, typer.Option(help="The service account to bind, as NAMESPACE/NAME.")] = "keyturn/keyturn",
+    as_json: Json = False,
+) -> None:
+    """Show what each system has to allow keyturn for the declared credentials. Touches nothing."""
+    from bot.setup.permissions import show_grants, show_permissions
+
+    if roles + values + as_json > 1:
+        _fail("Say one of --roles, --values and --json.", WRONG)
+    if not (roles or values):
+        _exit(show_permissions(_settings(), as_json=as_json))
+    _exit(show_grants(_settings(), "roles" if roles else "values", cluster, account))
+
+
+@app.command()
 def playground(
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8765,
     folder: Annotated[Path, typer.Option(help="Where its database and keys are kept.")] = Path(".playground"),
     rate: Annotated[float, typer.Option(help="How much faster its clock runs.")] = 1440.0,
+    estate: Annotated[
+        Where, typer.Option(help="What there is to rotate in: small, or kubernetes for a real control plane as well.")
+    ] = Where.SMALL,
 ) -> None:
     """Try everything on this machine: a Slack workspace, a small estate, and the bot."""
     try:
         from playground.launch import play
     except ModuleNotFoundError as error:
         _fail(f"The playground needs the package {error.name}; install keyturn[playground].", WRONG)
-    _exit(play(port, folder, rate))
+    _exit(play(port, folder, rate, estate.value))
 
 
 @audit_app.command("verify")

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +49,16 @@ def test_a_deployment_rolls_out_and_restarts(cluster: Cluster, namespace: str) -
         return not before & {pod["metadata"]["uid"] for pod in pods(cluster, namespace, "web")}
 
     cluster.wait(replaced, "the old pods are gone")
+
+
+def test_pods_show_the_log_that_was_written_for_them(own_cluster: Cluster) -> None:
+    line = f"{datetime.now(UTC).isoformat()} stdout F unauthorized: unknown kid v1\n"
+    own_cluster.pod_log.write_text(line * 3)
+    with own_cluster.namespace() as namespace:
+        own_cluster.apply(deployment(namespace, "web"))
+        own_cluster.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+        shown = own_cluster.kubectl("-n", namespace, "logs", "deployment/web", "--since=1h")
+    assert shown.count("unauthorized: unknown kid v1") == 3
 
 
 @pytest.mark.parametrize(("behaves", "reason"), [("crash", "CrashLoopBackOff"), ("image", "ImagePullBackOff")])
@@ -227,8 +240,12 @@ def test_a_server_that_does_not_start_shows_its_log(control_plane_parts: Parts, 
     (broken / "stages" / "pod-ready.yaml").write_text(
         '{"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": "broken"}, "spec": {"next": 7}}'
     )
-    with pytest.raises(ClusterError, match=r"kwok \(ended with \d+\)"):
+    with pytest.raises(ClusterError, match=r"kwok \(ended with \d+\)") as failed:
         Cluster.start(Parts(broken))
+    kept = re.search(r"control plane in (\S+?):", str(failed.value))
+    assert kept is not None
+    assert (Path(kept[1]) / "kwok.log").exists(), "its logs stay for whoever looks into it"
+    shutil.rmtree(kept[1])
 
 
 def test_certificates_become_ready(cert_manager: Cluster, namespace: str) -> None:
