@@ -138,7 +138,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         found = people.groups(groups)
         return {name: None if who is None else len(who) for name, who in found.items()}
 
-    library = Library(settings.runbooks)
+    library = Library(settings.runbooks, settings.policy.same_name)
     checklist = Boxes(recent, members, database.now)
     planner = Planner(catalog, library, door, checklist, policy.rule, database.now)
     trouble = Troubleshooter(database, catalog, executor)
@@ -196,7 +196,11 @@ def declared_rows(settings: Settings) -> list[Declared]:
             runbook=entry.runbook,
             cadence=entry.cadence,
             inputs=entry.inputs,
-            detail={"channel": entry.channel, "max_valid": entry.max_valid}
+            detail={
+                "channel": entry.channel,
+                "max_valid": entry.max_valid,
+                "reviewed_runbook": entry.reviewed_runbook,
+            }
             | ({"warn_before": entry.warn_before.total_seconds()} if entry.warn_before is not None else {}),
             place=entry.place,
         )

@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from bot.core import duration
 from bot.core.runbook import (
     KINDS,
     AskStep,
@@ -124,7 +125,7 @@ class Plan:
     reason: str
     inputs: Mapping[str, Any]
     facts: Mapping[str, Mapping[str, Any]]
-    """name -> {value, source, read, with, type, bound, at_most}; `at_most` in seconds"""
+    """name -> {value, source, read, with, type, bound, at_most, title}; `at_most` in seconds"""
     steps: tuple[PlannedStep, ...]
     before: tuple[str, ...]
     arguments: Mapping[str, Any]
@@ -153,6 +154,12 @@ class Plan:
     """How often those who may approve are reminded."""
     escalation: tuple[Mapping[str, Any], ...] = ()
     """{after: seconds since the request, to: names for people, page: whether somebody is woken}, in order."""
+    author: str = ""
+    """Who wrote the runbook; empty where it does not say."""
+    page: str = ""
+    """Name of the runbook's page for people."""
+    reviewed_by: str = ""
+    """Who else has read it as it stands; empty where nobody has."""
     break_glass: timedelta | None = None
     """For how long one person alone may contain; None where policy does not allow it."""
 
@@ -181,6 +188,9 @@ class Plan:
             "owner": self.owner,
             "runbook": self.runbook,
             "runbook_hash": self.runbook_hash,
+            "author": self.author,
+            "reviewed_by": self.reviewed_by,
+            "page": self.page,
             "requester": self.requester,
             "reason": self.reason,
             "inputs": dict(self.inputs),
@@ -220,6 +230,9 @@ class Plan:
             owner=data["owner"],
             runbook=data["runbook"],
             runbook_hash=data["runbook_hash"],
+            author=data["author"],
+            reviewed_by=data["reviewed_by"],
+            page=data["page"],
             requester=data["requester"],
             reason=data["reason"],
             inputs=data["inputs"],
@@ -273,6 +286,32 @@ class Plan:
 
 def _span(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
+
+
+MOST_NAMES = 12
+"""Of a list, so many names are told; the others are counted."""
+
+
+def fact_lines(plan: Plan) -> list[str]:
+    """`Used by: deployment/jobs-manager, deployment/requests-proxy`: what was looked up for people to see."""
+    return [f"{fact['title']}: {_told(fact)}" for fact in plan.facts.values() if fact.get("title")]
+
+
+def _told(fact: Mapping[str, Any]) -> str:
+    value = fact.get("value")
+    if isinstance(value, list):
+        names = ", ".join(str(name) for name in value[:MOST_NAMES])
+        more = len(value) - MOST_NAMES
+        return f"{names} and {more} more, {len(value)} in all" if more > 0 else names or "nobody"
+    if fact.get("type") == "duration" and isinstance(value, int | float):
+        return duration.show(timedelta(seconds=value))
+    return str(value) if value not in (None, "") else "not known"
+
+
+def reviewed(plan: Plan) -> str:
+    """`written by platform and reviewed by security`, or that nobody has reviewed it."""
+    written = f"written by {plan.author}" if plan.author else "written by nobody knows whom"
+    return f"{written} and {f'reviewed by {plan.reviewed_by}' if plan.reviewed_by else 'reviewed by nobody else'}"
 
 
 def binding_digest(data: Mapping[str, Any]) -> str:

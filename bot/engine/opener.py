@@ -12,6 +12,7 @@ from bot.core.rotation import Opened, Rotation
 from bot.engine.announce import announce
 from bot.engine.electorate import Electorate
 from bot.engine.planner import Subject
+from bot.engine.retirements import retirements
 from bot.engine.target import Named
 from bot.store.database import Database
 from bot.store.reading import Reader
@@ -69,6 +70,7 @@ class Opener:
         if overlapping + 2 > subject.max_valid:
             raise Refused(
                 f"{subject.name} still has {overlapping} old version(s) being retired, and at most {subject.max_valid} "
-                f"versions may be valid; wait for the retirement, see: status {subject.name}.",
+                f"versions may be valid; {retirements(reader, subject.name, subject.environment)}. "
+                f"See: status {subject.name}.",
                 code="too-many-valid",
             )

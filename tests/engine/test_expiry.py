@@ -26,7 +26,6 @@ RUNBOOK = """\
 runbook: by-hand
 summary: A rotation that people do with their own hands.
 author: platform
-reviewed_by: security
 rollback_within: 10m
 steps:
   - {id: first, ask: "Is the new one in use?"}
