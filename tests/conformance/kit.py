@@ -1,6 +1,6 @@
 """What the kit asks of an adapter's author: a stage for each word, on which the kit plays its scenes.
 
-Add `cases_<adapter>.py` beside this file with `CASES`; every operation, probe, sensor and fact needs one.
+Add `cases_<adapter>.py` beside this file with `CASES`; every operation, probe, sensor, fact and discovery needs one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot.contracts.adapter import Absent, Fact, Operation, Outputs, Present, Probe, Run, Secrets, Sensor
+from bot.contracts.adapter import Absent, Discovery, Fact, Operation, Outputs, Present, Probe, Run, Secrets, Sensor
 from bot.core.errors import KeyturnError
 
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -115,8 +115,10 @@ def outcome(call: Callable[[], Any]) -> tuple[Any, KeyturnError | None]:
         return None, error
 
 
-def look(part: Probe | Sensor | Fact, p: Any, run: Run) -> Any:
-    """Use a probe, a sensor or a fact."""
+def look(part: Probe | Sensor | Fact | Discovery, p: Any, run: Run) -> Any:
+    """Use a probe, a sensor or a fact, or list everything that a discovery finds."""
+    if isinstance(part, Discovery):
+        return [found for page in part.pages(p, run) for found in page]
     if isinstance(part, Probe):
         return part.measure(p, run)
     return part.last_seen(p, run) if isinstance(part, Sensor) else part.read(p, run)
