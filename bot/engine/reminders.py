@@ -23,6 +23,7 @@ from bot.engine.paging import page
 from bot.engine.recipients import Reached, Recipient, Recipients
 from bot.store.database import Database
 from bot.store.records import CredentialRow, ReminderRow
+from bot.store.reminding import Heard
 from bot.store.writing import Transaction
 
 BATCH = 500
@@ -69,19 +70,19 @@ class Reminders:
             now, due = reader.now, reader.next_remind_at()
             if due is None or due > now:
                 return nap_until(self._database, due, now)
-            rows = reader.reminders_due(now, BATCH)
-        known = self._reach(rows)
+            known = self._reach(reader.reminders_for(now, BATCH))
         with self._database.begin() as tx:
             if not tx.alone():
                 return BUSY_NAP  # another replica is at it
-            self._look(tx, tx.claim_reminders(tx.now, BATCH), known)
+            rows = tx.claim_reminders(tx.now, BATCH)
+            self._look(tx, rows, known)
         return 0.0 if len(rows) >= BATCH else SHORTEST_NAP
 
     def recipients(self) -> Recipients:
         """Lookups for one turn."""
         return Recipients(self._policy, self._directory, self._setting.channels, self._setting.rules.route)
 
-    def _reach(self, rows: Iterable[CredentialRow]) -> _Known:
+    def _reach(self, rows: Iterable[Heard]) -> _Known:
         """Who hears of each, asked before the transaction, since Slack may take its time."""
         finder = self.recipients()
         known = _Known(finder)
@@ -240,7 +241,7 @@ class _Known:
         return tuple(dict.fromkeys(to))
 
 
-def _channel(row: CredentialRow) -> str:
+def _channel(row: CredentialRow | Heard) -> str:
     return str(row.detail.get("channel", ""))
 
 
