@@ -15,6 +15,7 @@ from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, 
 from adapters.kubernetes.permissions import ON_SECRET, Placed
 from adapters.kubernetes.places import Place, secret
 from adapters.kubernetes.secret import Change, View, edit, encode, look
+from adapters.kubernetes.workloads import Restarting, RestartsToo, all_restarted, restart_all, restart_back
 from bot.contracts.adapter import (
     Absent,
     Effect,
@@ -284,16 +285,15 @@ class Retiring(Keys):
         return RETIRED + self.version
 
 
-class RemoveKey(Placed, Operation):
+class RemoveKey(RestartsToo, Operation):
     """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back."""
 
     effect = Effect.CHANGES
-    permissions = ("secrets: get, patch",)
-    named = ON_SECRET
     outputs = ("version", "retired")
 
-    class Params(Retiring):
-        """The version that nobody uses any more."""
+    class Params(Retiring, Restarting):
+        emergency: bool = False
+        """Also while it is the version in use: consumers are without one until another is pointed at."""
 
     client: Client
 
@@ -302,12 +302,13 @@ class RemoveKey(Placed, Operation):
         if view.has(p.name):
             return Absent()
         if view.has(p.retired):
-            return Present({"version": p.version, "retired": p.retired})
+            done = all_restarted(self.client, p, run)
+            return Present({"version": p.version, "retired": p.retired}) if done else Absent()
         return Unclear(f"{view.place} holds neither {p.name} nor {p.retired}")
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         def decide(view: View) -> Change | None:
-            if pointed(view, p.pointer) == p.version:
+            if pointed(view, p.pointer) == p.version and not p.emergency:
                 raise Permanent(f"{p.version} is the version in use of {view.place}", "point at another version first")
             if not view.has(p.name) and view.has(p.retired):
                 return None
@@ -318,6 +319,7 @@ class RemoveKey(Placed, Operation):
             return Change({p.name: None, p.retired: view.data[p.name]}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
+        restart_all(self.client, p, run)
         return {"version": p.version, "retired": p.retired}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
@@ -339,6 +341,8 @@ class RemoveKey(Placed, Operation):
             return Change({p.retired: None, p.name: view.data[p.retired]}, marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
+        if left is None:
+            restart_back(self.client, p, run)
         return left
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from adapters.kubernetes.client import Client, Conflict, Found
 from adapters.kubernetes.marks import ANNOTATION, Marks, annotated, drop, keep, kept, managers, marks_of
 from adapters.kubernetes.names import Container, DataKey, InNamespace, ObjectName, Variable, Workload
-from adapters.kubernetes.permissions import Placed
+from adapters.kubernetes.permissions import ON_SECRET, Placed
 from adapters.kubernetes.places import WORKLOADS, Place, workload
 from adapters.kubernetes.revisions import Revision, before, current, history, template_of
 from adapters.kubernetes.said import said
@@ -163,6 +165,53 @@ class Restart(OnWorkload, Operation):
             return _restart(found, run.token, times)
 
         change(self.client, run, p.place, decide)
+
+
+Workloads = Annotated[tuple[Workload, ...], Field(max_length=200)]
+
+
+class Restarting(InNamespace):
+    """What reaches its consumers only when they are restarted: that belongs to it, and to its undoing."""
+
+    workloads: Workloads = ()
+    """Restarted after the change and after its undoing, as `restart` does, so that pods read what is there."""
+
+
+class RestartsToo(Placed):
+    """Needs at the workloads, by their names, what a restart needs."""
+
+    permissions: ClassVar[tuple[str, ...]] = ("secrets: get, patch", *CHANGES_WORKLOADS)
+    named = ON_SECRET
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        listed = known.get("workloads", ())
+        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list | tuple) else []
+        needed = [text for text in super().needs(known) if text.startswith("secrets")]
+        for name in names:
+            needed += Restart.needs({**known, "workload": name})
+        return tuple(dict.fromkeys(needed))
+
+
+def restart_all(client: Client, p: Restarting, run: Run) -> None:
+    """Restart every one that the step of this token has not restarted yet."""
+    for each in _restarts(p):
+        Restart(client).ensure(each, run)
+
+
+def all_restarted(client: Client, p: Restarting, run: Run) -> bool:
+    """Whether the step of this token has restarted all of them."""
+    return all(isinstance(Restart(client).observe(each, run), Present) for each in _restarts(p))
+
+
+def restart_back(client: Client, p: Restarting, run: Run) -> None:
+    """Restart again those that the step of this token has restarted."""
+    for each in _restarts(p):
+        Restart(client).undo(each, run, {})
+
+
+def _restarts(p: Restarting) -> list[Restart.Params]:
+    return [Restart.Params(cluster=p.cluster, namespace=p.namespace, workload=name) for name in p.workloads]
 
 
 def _restart(found: Found, token: str, times: int) -> Ops:
