@@ -145,8 +145,11 @@ class Operation(Part):
         """Make it so. Raises `Transient`, `Permanent` or `Ambiguous`."""
         raise NotImplementedError
 
-    def undo(self, p: Any, run: Run, outputs: Outputs) -> None:
-        """Put it back. `outputs` is what `ensure` returned, empty if it never got so far."""
+    def undo(self, p: Any, run: Run, outputs: Outputs) -> str | None:
+        """Put it back. `outputs` is what `ensure` returned, empty if it never got so far.
+
+        Says in one sentence what it left in place on purpose, if anything; people read that on the card.
+        """
         raise NotImplementedError
 
 

@@ -162,8 +162,8 @@ class Executor:
         try:
             if step.each is None:
                 p = parameters(operation.Params, shared, step.with_, scope)
-                operation.undo(p, self.run_for(rotation, planned), run.outputs)
-                return Done({}, "undone")
+                left = operation.undo(p, self.run_for(rotation, planned), run.outputs)
+                return Done({}, left or "undone")
         except TemplateError:
             return Done({}, "nothing to undo: its parameters were never complete")
         outputs = {**self._targets.known(rotation, i), **run.outputs.get("targets", {})}
@@ -171,8 +171,8 @@ class Executor:
 
         def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
             p = parameters(operation.Params, shared, step.with_, {**scope, "each": target})
-            operation.undo(p, run_of(target), outputs.get(target, {}))
-            return {}, "undone"
+            left = operation.undo(p, run_of(target), outputs.get(target, {}))
+            return {}, left or "undone"
 
         return Done({}, fan_out(self._targets, rotation, i, scope, one)[1])
 

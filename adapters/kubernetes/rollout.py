@@ -1,0 +1,189 @@
+"""Whether a rollout has finished and pods are Ready, by what their controllers say; failures with their reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+from adapters.kubernetes.client import Client, Found
+from adapters.kubernetes.names import InNamespace, Selector
+from adapters.kubernetes.permissions import Placed
+from adapters.kubernetes.places import Place
+from adapters.kubernetes.revisions import current, history
+from adapters.kubernetes.said import said
+from adapters.kubernetes.workloads import LOOKS_AT_WORKLOADS, OneWorkload, OnWorkload, check_rolls
+from bot.contracts.adapter import Probe, Reading, Run
+from bot.core.errors import Permanent
+
+BROKEN = frozenset(
+    {
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "ErrImageNeverPull",
+        "InvalidImageName",
+        "ImageInspectError",
+        "RegistryUnavailable",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+"""Reasons of a waiting container that do not pass by waiting."""
+
+REPLACED = frozenset({"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationController"})
+"""Controllers that make another pod for one that failed."""
+
+
+class RolledOut(OnWorkload, Probe):
+    """Every pod of a workload is of its newest template and Ready, and none of an older one is left.
+
+    It fails at once, with the pod's own reason, when a new pod crashes or cannot pull its image, when the controller
+    gives up (progress deadline), and when the rollout is paused.
+    """
+
+    permissions = (*LOOKS_AT_WORKLOADS, "pods: list")
+
+    class Params(OneWorkload):
+        """The workload."""
+
+    client: Client
+
+    def measure(self, p: Params, run: Run) -> Reading:
+        found = self.client.get(run, p.place)
+        check_rolls(p.place, found)
+        generation, seen = found["metadata"].get("generation", 0), _status(found, "observedGeneration")
+        if seen < generation:
+            return Reading(f"the controller has not seen generation {generation} of {p.place} yet", passed=False)
+        wanted, counts = _counts(p.place, found)
+        told = ", ".join(f"{count} of {wanted} {name}" for name, count in counts.items())
+        if all(count == wanted for count in counts.values()) and not _older(p.place, found, wanted):
+            return Reading(
+                f"{p.workload}: {told}" if wanted else f"{p.workload} is scaled to 0, no pod runs", passed=True
+            )
+        self._look_for_trouble(p, run, found)
+        return Reading(f"{p.workload}: {told}{_older(p.place, found, wanted)}", passed=False)
+
+    def _look_for_trouble(self, p: Params, run: Run, found: Found) -> None:
+        """Raise `Permanent` when waiting will not help."""
+        newest = current(p.place, found, history(self.client, run, p.place, found))
+        late = next(
+            (
+                one
+                for one in _conditions(found)
+                if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded"
+            ),
+            None,
+        )
+        pods = replace(p.place, resource="pods", name="")
+        for pod in self.client.all(run, pods, labels=newest.pods) if newest else []:
+            why = _broken(pod)
+            if why and not pod["metadata"].get("deletionTimestamp"):
+                raise Permanent(
+                    f"{p.workload} does not roll out: pod {said(pod['metadata'].get('name'), 100)}: {why}",
+                    "look at the pod; roll back, or correct what it needs and retry",
+                )
+        if late is not None:
+            raise Permanent(
+                f"{p.workload} does not roll out: its progress deadline is exceeded ({said(late.get('message'))})",
+                "look at its pods and at the room on the nodes; roll back, or correct it and retry",
+            )
+
+
+def _counts(place: Place, found: Found) -> tuple[int, Mapping[str, int]]:
+    """How many pods are wanted, and how many there are by what the controller says."""
+    if place.resource == "daemonsets.apps":
+        return _status(found, "desiredNumberScheduled"), {
+            "updated": _status(found, "updatedNumberScheduled"),
+            "ready": _status(found, "numberReady"),
+            "available": _status(found, "numberAvailable"),
+        }
+    wanted = (found.get("spec") or {}).get("replicas")
+    return 1 if wanted is None else int(wanted), {
+        "updated": _status(found, "updatedReplicas"),
+        "ready": _status(found, "readyReplicas"),
+        "available": _status(found, "availableReplicas"),
+    }
+
+
+def _older(place: Place, found: Found, wanted: int) -> str:
+    """`, 1 of an older template`, while such are left."""
+    if place.resource == "daemonsets.apps":
+        return ""
+    left = _status(found, "replicas") - wanted
+    status = found.get("status") or {}
+    if place.resource == "statefulsets.apps" and status.get("currentRevision") != status.get("updateRevision"):
+        left = max(left, _status(found, "replicas") - _status(found, "updatedReplicas"))
+    return f", {left} of an older template" if left > 0 else ""
+
+
+def _status(found: Found, name: str) -> int:
+    value = (found.get("status") or {}).get(name, 0)
+    return value if isinstance(value, int) else 0
+
+
+def _conditions(found: Found) -> list[Mapping[str, Any]]:
+    conditions = (found.get("status") or {}).get("conditions") or []
+    return [one for one in conditions if isinstance(one, dict)]
+
+
+def _containers(pod: Found) -> Iterator[Mapping[str, Any]]:
+    status = pod.get("status") or {}
+    for kind in ("initContainerStatuses", "containerStatuses"):
+        yield from status.get(kind) or []
+
+
+def _broken(pod: Found) -> str:
+    """Why a pod will not become Ready, as it says itself; empty while it may."""
+    for one in _containers(pod):
+        waiting = (one.get("state") or {}).get("waiting") or {}
+        reason = str(waiting.get("reason", ""))
+        if reason in BROKEN:
+            last = (one.get("lastState") or {}).get("terminated") or {}
+            code = f", exit code {last['exitCode']}" if isinstance(last.get("exitCode"), int) else ""
+            message = f": {said(waiting['message'])}" if waiting.get("message") else ""
+            return f"container {said(one.get('name'), 63)} {reason}{code}{message}"
+    return ""
+
+
+# --- all pods ---------------------------------------------------------------------------------------------------------
+
+
+class AllReady(Placed, Probe):
+    """Every pod that the labels select is Ready. Completed pods and such as are going away do not count."""
+
+    permissions = ("pods: list",)
+
+    class Params(InNamespace):
+        selector: Selector
+
+    client: Client
+
+    def measure(self, p: Params, run: Run) -> Reading:
+        ready, unready = 0, []
+        for page in self.client.pages(run, Place(p.cluster, "pods", p.namespace), labels=p.selector):
+            for pod in page:
+                if not _counts_as_running(pod):
+                    continue
+                if any(one.get("type") == "Ready" and one.get("status") == "True" for one in _conditions(pod)):
+                    ready += 1
+                else:
+                    unready.append(f"{said(pod['metadata'].get('name'), 100)} ({_broken(pod) or _phase(pod)})")
+        if not ready and not unready:
+            return Reading(f"no pod in {p.namespace} has the labels {p.selector}", passed=False)
+        told = f"{ready} of {ready + len(unready)} pods Ready"
+        return Reading(f"{told}; not: {'; '.join(unready[:5])}" if unready else told, passed=not unready)
+
+
+def _counts_as_running(pod: Found) -> bool:
+    about, phase = pod.get("metadata") or {}, (pod.get("status") or {}).get("phase")
+    if about.get("deletionTimestamp") or phase == "Succeeded":
+        return False
+    owners = {owner.get("kind") for owner in about.get("ownerReferences") or []}
+    return not (phase == "Failed" and owners & REPLACED)
+
+
+def _phase(pod: Found) -> str:
+    status = pod.get("status") or {}
+    return said(status.get("reason") or status.get("phase") or "not Ready", 60)

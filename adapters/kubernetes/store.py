@@ -1,0 +1,93 @@
+"""The secret store of this adapter: versions of a Secret's keys, named `<cluster>/<namespace>/<secret>/<prefix>`."""
+
+from __future__ import annotations
+
+import re
+
+from adapters.kubernetes.client import Client
+from adapters.kubernetes.names import LABEL, OBJECT
+from adapters.kubernetes.places import Place, secret
+from adapters.kubernetes.secret import Change, View, edit, look
+from adapters.kubernetes.versions import RETIRED, VERSION, add, added, ours, pointed
+from bot.core.errors import Permanent
+from bot.core.secret import Secret
+
+POINTER = "active"
+MOST = 10
+_PATH = re.compile(
+    rf"(?P<cluster>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})/(?P<namespace>{LABEL})/(?P<name>{OBJECT})"
+    r"(?:/(?P<prefix>[A-Za-z0-9_-][A-Za-z0-9._-]{0,189}))?"
+)
+
+
+def located(path: str) -> tuple[Place, str]:
+    """The Secret and the prefix that a path names; raises `Permanent`."""
+    found = _PATH.fullmatch(path)
+    if found is None:
+        raise Permanent(
+            "this is no path of a Kubernetes Secret", "write kubernetes:<cluster>/<namespace>/<secret>/<prefix>"
+        )
+    return secret(found["cluster"], found["namespace"], found["name"]), found["prefix"] or "key."
+
+
+class Store:
+    """Reads and writes versions. A pending one lies beside the others; the pointer `active` names the current one."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def read(self, path: str, version: str) -> Secret:
+        """A version's value, the current one's when none is named. A version that was removed is read too."""
+        place, prefix = located(path)
+        view = look(self._client, None, place)
+        name = _known(version) if version else pointed(view, POINTER)
+        if name is None:
+            raise Permanent(f"{place} has no {POINTER}, so no current version", "name a version")
+        value = view.value(prefix + name) or view.value(RETIRED + name)
+        if value is None:
+            raise Permanent(f"{place} has no {prefix}{name}", "look at the names of its entries")
+        return value
+
+    def find(self, path: str, marker: str) -> str | None:
+        """The version written under this marker."""
+        place, prefix = located(path)
+        return added(look(self._client, None, place), prefix, marker)
+
+    def put(self, path: str, value: Secret, *, marker: str, label: str) -> str:
+        """Add a version that nobody uses yet; the same marker gives the one that was written first."""
+        place, prefix = located(path)
+        version = ""
+
+        def decide(view: View) -> Change | None:
+            nonlocal version
+            there = added(view, prefix, marker)
+            if there is not None:
+                version = there
+                return None
+            if sum(name.startswith(prefix) for name in view.data) >= MOST:
+                raise Permanent(f"{place} holds {MOST} versions of {prefix}", "remove those that nobody uses")
+            version, change = add(view, prefix, marker, value, pointed(view, POINTER) or "", label)
+            return change
+
+        edit(self._client, None, place, ours(prefix, POINTER), decide)
+        return version
+
+    def discard(self, path: str, version: str) -> None:
+        """Erase a version that nobody uses, retired or not; quiet when it is gone."""
+        place, prefix = located(path)
+        live, retired = prefix + _known(version), RETIRED + version
+
+        def decide(view: View) -> Change | None:
+            if pointed(view, POINTER) == version:
+                raise Permanent(f"{version} is the version in use of {place}", "point at another version first")
+            gone = {name: None for name in (live, retired) if name in view.data}
+            marks = {name: mark for name, mark in view.marks.items() if name not in (live, retired)}
+            return Change(gone, marks) if gone else None
+
+        edit(self._client, None, place, ours(prefix, POINTER), decide)
+
+
+def _known(version: str) -> str:
+    if not VERSION.fullmatch(version):
+        raise Permanent("this is no version of a Kubernetes Secret", "write v1, v2 …")
+    return version

@@ -1,0 +1,361 @@
+"""Consumers of a credential: restarted, made to refer to a Secret, and rolled back to their previous revision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from adapters.kubernetes.client import Client, Conflict, Found
+from adapters.kubernetes.marks import ANNOTATION, Marks, annotated, drop, keep, kept, managers, marks_of
+from adapters.kubernetes.names import Container, DataKey, InNamespace, ObjectName, Variable, Workload
+from adapters.kubernetes.permissions import Placed
+from adapters.kubernetes.places import WORKLOADS, Place, workload
+from adapters.kubernetes.revisions import Revision, before, current, history, template_of
+from adapters.kubernetes.said import said
+from bot.contracts.adapter import Absent, Effect, Observed, Operation, Outputs, Present, Run
+from bot.core.errors import Permanent, Transient
+
+TRIES = 5
+RESTARTED = "keyturn.dev/restarted-by"
+RESTARTS, REFERENCES, ROLLBACKS = "restarts", "references", "rollbacks"
+
+Ops = list[dict[str, Any]]
+
+CHANGES_WORKLOADS = (
+    "deployments.apps: get, patch",
+    "statefulsets.apps: get, patch",
+    "daemonsets.apps: get, patch",
+    "replicasets.apps: list",
+    "controllerrevisions.apps: list",
+)
+LOOKS_AT_WORKLOADS = tuple(text.replace("get, patch", "get") for text in CHANGES_WORKLOADS)
+
+
+class OneWorkload(InNamespace):
+    """A workload, `deployment/name`."""
+
+    workload: Workload
+
+    @property
+    def place(self) -> Place:
+        """The workload's object."""
+        return workload(self.cluster, self.namespace, self.workload)
+
+
+class OnWorkload(Placed):
+    """Narrows permissions to the kind of workload that is named."""
+
+    permissions: ClassVar[tuple[str, ...]] = CHANGES_WORKLOADS
+    named = dict.fromkeys(WORKLOADS.values(), "workload")
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        found = super().needs(known)
+        given = known.get("workload")
+        if not isinstance(given, str) or "/" not in given:
+            return found
+        unused = "controllerrevisions.apps" if given.startswith("deployment/") else "replicasets.apps"
+        return tuple(text for text in found if not text.startswith(unused))
+
+
+def change(client: Client, run: Run, place: Place, decide: Callable[[Found, Marks], Ops | None]) -> None:
+    """Change a workload by a JSON patch, if it is still what was read; else read it again and decide anew."""
+    for _ in range(TRIES):
+        found = client.get(run, place)
+        marks = marks_of(found)
+        ops = decide(found, marks)
+        if ops is None:
+            return
+        about = found["metadata"]
+        same = {"op": "replace", "path": "/metadata/resourceVersion", "value": about.get("resourceVersion")}
+        noted = _annotate(about.get("annotations"), "/metadata", ANNOTATION, annotated(marks)[ANNOTATION])
+        try:
+            client.patch(run, place, [same, *ops, *noted], "json")
+        except Conflict:
+            continue
+        return
+    raise Transient(f"others change {place} all the time; nothing was done to it")
+
+
+def _annotate(there: Any, path: str, name: str, value: str | None) -> Ops:
+    where = f"{path}/annotations/{name.replace('~', '~0').replace('/', '~1')}"
+    if value is None:
+        return [{"op": "remove", "path": where}] if there and name in there else []
+    if not there:
+        return [{"op": "add", "path": f"{path}/annotations", "value": {name: value}}]
+    return [{"op": "add", "path": where, "value": value}]
+
+
+def check_rolls(place: Place, found: Found) -> None:
+    """Raise `Permanent` where a changed template would not reach every pod by itself."""
+    spec = found.get("spec") or {}
+    if found["metadata"].get("deletionTimestamp"):
+        raise Permanent(f"{place} is being deleted", "find out who deletes it; take it out of the targets")
+    if spec.get("paused") is True:
+        raise Permanent(f"the rollout of {place} is paused{_who(found, 'f:spec', 'f:paused')}", "resume it, then retry")
+    strategy = spec.get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        raise Permanent(f"{place} replaces pods only when they are deleted (OnDelete)", "restart its pods by hand")
+    if (strategy.get("rollingUpdate") or {}).get("partition"):
+        raise Permanent(f"{place} holds back pods by a partition", "set the partition to 0, then retry")
+
+
+def _who(found: Found, *path: str) -> str:
+    names = [said(name, 60) for name, _ in managers(found, *path)]
+    return f" (by {', '.join(names)})" if names else ""
+
+
+def revision_text(client: Client, run: Run, place: Place, found: Found) -> str:
+    """The number of the present revision, as `kubectl rollout history` tells it."""
+    now = current(place, found, history(client, run, place, found))
+    return str(now.number) if now else ""
+
+
+# --- restart ----------------------------------------------------------------------------------------------------------
+
+
+class Restart(OnWorkload, Operation):
+    """Replace the pods of a workload by new ones, as its own rollout does; once for each step.
+
+    Undoing restarts once more, so that the pods read what was put back.
+    """
+
+    effect = Effect.CHANGES
+    outputs = ("workload", "generation", "previous_revision")
+
+    class Params(OneWorkload):
+        """The workload."""
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        note = kept(marks_of(self.client.get(run, p.place)), RESTARTS, run.token)
+        return Absent() if note is None or note.get("undone") else Present(_restarted(p, note))
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        done: Outputs = {}
+
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            nonlocal done
+            note = kept(marks, RESTARTS, run.token)
+            if note is not None and not note.get("undone"):
+                done = _restarted(p, note)
+                return None
+            check_rolls(p.place, found)
+            revision = revision_text(self.client, run, p.place, found)
+            times = _times(note) + 1
+            note = {"generation": _generation(found) + 1, "revision": revision, "times": times}
+            keep(marks, RESTARTS, run.token, note)
+            done = _restarted(p, note)
+            return _restart(found, run.token, times)
+
+        change(self.client, run, p.place, decide)
+        return done
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            note = kept(marks, RESTARTS, run.token)
+            if (note is None and not outputs) or (note is not None and note.get("undone")):
+                return None
+            check_rolls(p.place, found)
+            times = _times(note) + 1
+            keep(marks, RESTARTS, run.token, {**(note or {}), "undone": True, "times": times})
+            return _restart(found, run.token, times)
+
+        change(self.client, run, p.place, decide)
+
+
+def _restart(found: Found, token: str, times: int) -> Ops:
+    """Each restart writes another text: going back to an earlier one would bring its pods back instead of new ones."""
+    about = found["spec"]["template"].get("metadata")
+    value = token if times == 1 else f"{token}.{times}"
+    if about is None:
+        return [{"op": "add", "path": "/spec/template/metadata", "value": {"annotations": {RESTARTED: value}}}]
+    return _annotate(about.get("annotations"), "/spec/template/metadata", RESTARTED, value)
+
+
+def _restarted(p: OneWorkload, note: Mapping[str, Any]) -> Outputs:
+    return {
+        "workload": p.workload,
+        "generation": note.get("generation"),
+        "previous_revision": note.get("revision"),
+    }
+
+
+def _times(note: Mapping[str, Any] | None) -> int:
+    times = (note or {}).get("times", 0)
+    return times if isinstance(times, int) else 0
+
+
+def _generation(found: Found) -> int:
+    return int(found["metadata"].get("generation", 0))
+
+
+# --- refer ------------------------------------------------------------------------------------------------------------
+
+
+class Refer(OnWorkload, Operation):
+    """Let a variable of a container come from an entry of a Secret, instead of a literal or of another entry.
+
+    Undoing puts back what the previous revision had; a literal value is in no output.
+    """
+
+    effect = Effect.CHANGES
+    outputs = ("workload", "variable", "previous_revision")
+
+    class Params(OneWorkload):
+        container: Container
+        variable: Variable
+        secret: ObjectName
+        key: DataKey
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        found = self.client.get(run, p.place)
+        note = kept(marks_of(found), REFERENCES, run.token)
+        _, there = _variable(p.place, found["spec"]["template"], p.container, p.variable)
+        return Present(self._outputs(p, note)) if note is not None and there == _wanted(p) else Absent()
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        done: Outputs = {}
+
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            nonlocal done
+            path, there = _variable(p.place, found["spec"]["template"], p.container, p.variable)
+            note = kept(marks, REFERENCES, run.token)
+            if there == _wanted(p):
+                done = self._outputs(p, note)
+                return None
+            check_rolls(p.place, found)
+            now = current(p.place, found, history(self.client, run, p.place, found))
+            if now is None:
+                raise Transient(f"the controller has not seen {p.place} yet")
+            note = {"revision": now.number, "name": now.name}
+            keep(marks, REFERENCES, run.token, note)
+            done = self._outputs(p, note)
+            return [{"op": "replace", "path": f"/spec/template{path}", "value": _wanted(p)}]
+
+        change(self.client, run, p.place, decide)
+        return done
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            note = kept(marks, REFERENCES, run.token)
+            if note is None:
+                return None
+            path, there = _variable(p.place, found["spec"]["template"], p.container, p.variable)
+            if there != _wanted(p):
+                raise Permanent(
+                    f"the variable {p.variable} of {p.place} refers to {_tell(there)}, not to {p.key} of {p.secret}",
+                    "find out who changed it and why, and set it by hand",
+                )
+            check_rolls(p.place, found)
+            old = _kept(p.place, history(self.client, run, p.place, found), note)
+            drop(marks, REFERENCES, run.token)
+            _, value = _variable(p.place, old.template, p.container, p.variable)
+            return [{"op": "replace", "path": f"/spec/template{path}", "value": value}]
+
+        change(self.client, run, p.place, decide)
+
+    def _outputs(self, p: Params, note: Mapping[str, Any] | None) -> Outputs:
+        revision = (note or {}).get("revision")
+        return {
+            "workload": p.workload,
+            "variable": p.variable,
+            "previous_revision": None if revision is None else str(revision),
+        }
+
+
+def _wanted(p: Refer.Params) -> dict[str, Any]:
+    return {"name": p.variable, "valueFrom": {"secretKeyRef": {"name": p.secret, "key": p.key}}}
+
+
+def _variable(
+    place: Place, template: Mapping[str, Any], container: str, variable: str
+) -> tuple[str, Mapping[str, Any]]:
+    """Where a variable stands in a template, and how it is set; its value is for the API server alone."""
+    spec = template.get("spec") or {}
+    for kind in ("containers", "initContainers"):
+        for i, one in enumerate(spec.get(kind) or []):
+            if one.get("name") == container:
+                entries = one.get("env") or []
+                for j in reversed(range(len(entries))):
+                    if entries[j].get("name") == variable:
+                        return f"/spec/{kind}/{i}/env/{j}", entries[j]
+                names = ", ".join(said(entry.get("name"), 60) for entry in entries[:20]) or "none"
+                raise Permanent(
+                    f"the container {container} of {place} has no variable {variable}; it sets {names}",
+                    "correct the name, or set the variable once by hand",
+                )
+    raise Permanent(f"{place} has no container {container}", "correct the name of the container")
+
+
+def _tell(entry: Mapping[str, Any]) -> str:
+    source = (entry.get("valueFrom") or {}).get("secretKeyRef") or {}
+    return f"{said(source.get('key'), 80)} of {said(source.get('name'), 80)}" if source else "something else"
+
+
+def _kept(place: Place, revisions: list[Revision], note: Mapping[str, Any]) -> Revision:
+    found = next((one for one in revisions if one.name == note.get("name")), None)
+    if found is None:
+        raise Permanent(
+            f"revision {note.get('revision')} of {place} is not kept any more",
+            "put its template back by hand; revisionHistoryLimit says how many are kept",
+        )
+    return found
+
+
+# --- roll back --------------------------------------------------------------------------------------------------------
+
+
+class RollBack(OnWorkload, Operation):
+    """Put a workload back to the template of its previous revision. Undoing goes forward to the one it had."""
+
+    effect = Effect.CHANGES
+    outputs = ("workload", "from_revision", "to_revision")
+
+    class Params(OneWorkload):
+        """The workload."""
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        note = kept(marks_of(self.client.get(run, p.place)), ROLLBACKS, run.token)
+        return Absent() if note is None else Present(self._outputs(p, note))
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        done: Outputs = {}
+
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            nonlocal done
+            note = kept(marks, ROLLBACKS, run.token)
+            if note is not None:
+                done = self._outputs(p, note)
+                return None
+            check_rolls(p.place, found)
+            revisions = history(self.client, run, p.place, found)
+            old, now = before(p.place, found, revisions), current(p.place, found, revisions)
+            assert now is not None  # `before` has refused otherwise
+            note = {"name": now.name, "revision": now.number, "to": old.number}
+            keep(marks, ROLLBACKS, run.token, note)
+            done = self._outputs(p, note)
+            return [{"op": "replace", "path": "/spec/template", "value": template_of(old)}]
+
+        change(self.client, run, p.place, decide)
+        return done
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            note = kept(marks, ROLLBACKS, run.token)
+            if note is None:
+                return None
+            check_rolls(p.place, found)
+            old = _kept(p.place, history(self.client, run, p.place, found), note)
+            drop(marks, ROLLBACKS, run.token)
+            return [{"op": "replace", "path": "/spec/template", "value": template_of(old)}]
+
+        change(self.client, run, p.place, decide)
+
+    def _outputs(self, p: Params, note: Mapping[str, Any]) -> Outputs:
+        return {"workload": p.workload, "from_revision": str(note.get("revision")), "to_revision": str(note.get("to"))}
