@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
 
-.PHONY: playground test test-unit test-real test-image cover soak lint format docs bench lock clean help
+.PHONY: playground test test-unit test-real test-cluster test-image cover soak lint format docs bench lock clean help
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,7 +20,10 @@ test-unit: $(VENV)/.synced-dev  ## The pure core only, under a minute
 	$(BIN)/python -m pytest -n $(JOBS) tests/core tests/runbooks $(ARGS)
 
 test-real: $(VENV)/.synced-dev  ## What needs a server or browser that others wrote; an absent one fails
-	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "realparts or image" $(ARGS)
+	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "realparts or image or cluster" $(ARGS)
+
+test-cluster: $(VENV)/.synced-dev  ## Against a real Kubernetes control plane; built from Go modules at first use
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m cluster $(ARGS)
 
 test-image: $(VENV)/.synced-dev  ## The steps of the Dockerfile and the wheel; needs a package registry
 	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -m image tests/image $(ARGS)

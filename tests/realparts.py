@@ -8,7 +8,7 @@ from collections.abc import Generator
 import pytest
 
 REQUIRED = "KEYTURN_REQUIRE_REAL_PARTS"
-MARKERS = ("realparts", "image")
+MARKERS = ("realparts", "image", "cluster")
 
 
 def required() -> bool:

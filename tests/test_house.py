@@ -18,6 +18,7 @@ PRODUCT = ("bot", "commands", "adapters", "playground")
 ENVIRONMENT = {
     "bot/__main__.py": "hands the variables to the settings",
     "bot/engine/secrets.py": "reads the variable that a secret reference `env:NAME` points to",
+    "playground/cluster/build.py": "hands its own variables to Go, and looks where caches go",
     "playground/launch.py": "gives its own variables to the bot's process",
     "playground/workspace/__main__.py": "is a program of its own, started with tokens in its variables",
 }

@@ -1,0 +1,252 @@
+"""Two slots in one Secret, `current` signs and both are accepted: a key is staged in `previous`, then they change places.
+
+First stage and restart, then swap and restart: what is accepted never changes while pods roll, so nothing is refused.
+Keys are told apart by public ids that keyturn gives them; nothing is derived from a value.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+
+from adapters._fields import PublicId
+from adapters.kubernetes.client import Client
+from adapters.kubernetes.keys import Bytes, Kind, new_key
+from adapters.kubernetes.marks import Marks, drop, keep, kept
+from adapters.kubernetes.names import DataKey, InNamespace, ObjectName
+from adapters.kubernetes.permissions import ON_SECRET, Placed
+from adapters.kubernetes.places import Place, secret
+from adapters.kubernetes.secret import Change, View, edit, encode, look, written_by_others
+from bot.contracts.adapter import Absent, Effect, Fact, Known, Observed, Operation, Outputs, Present, Run
+from bot.core.errors import Permanent
+
+SWAPS = "swaps"
+
+
+class Slots(InNamespace):
+    """A Secret with two slots."""
+
+    secret: ObjectName
+    current: DataKey = "current"
+    """The entry with which consumers sign."""
+    previous: DataKey = "previous"
+    """The entry that they accept too."""
+
+    @property
+    def place(self) -> Place:
+        """The Secret."""
+        return secret(self.cluster, self.namespace, self.secret)
+
+    def ours(self) -> Callable[[str], bool]:
+        """Whether an entry is one of the slots: a foreign change to it is a conflict."""
+        slots = (self.current, self.previous)
+        return lambda name: name in slots
+
+
+def key_id(view: View, slot: str) -> str:
+    """The public id of the key in a slot; empty when it has none, or when somebody else has written the slot since."""
+    found = view.marks.get(slot, {}).get("id")
+    return found if isinstance(found, str) and view.has(slot) and not written_by_others(view, slot) else ""
+
+
+def _new_id() -> str:
+    return f"k-{secrets.token_hex(5)}"
+
+
+class StageNext(Placed, Operation):
+    """Put a new key into the slot `previous`, so that every replica learns to accept it before it signs.
+
+    Refused while that slot still holds a key: somebody may rely on it.
+    """
+
+    effect = Effect.CREATES
+    permissions = ("secrets: get, patch",)
+    named = ON_SECRET
+    outputs = ("new", "old")
+
+    class Params(Slots):
+        kind: Kind = "random"
+        """`random` is base64 of so many `bytes`; the others are private keys in PEM."""
+        bytes: Bytes = 64
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        view = look(self.client, run, p.place)
+        slot = _staged(view, p, run.token)
+        return Absent() if slot is None else Present(_told(view.marks, slot))
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        done: Outputs = {}
+
+        def decide(view: View) -> Change | None:
+            nonlocal done
+            slot = _staged(view, p, run.token)
+            if slot is not None:
+                done = _told(view.marks, slot)
+                return None
+            if not view.has(p.current):
+                raise Permanent(f"{view.place} has no {p.current}", "correct the names of the slots")
+            if view.has(p.previous):
+                raise Permanent(
+                    f"{p.previous} of {view.place} still holds a key", "clear it first, when nobody uses it any more"
+                )
+            old = key_id(view, p.current) or f"before-{_new_id()}"
+            view.marks[p.previous] = {"id": _new_id(), "staged": run.token, "beside": old}
+            done = _told(view.marks, p.previous)
+            return Change({p.previous: encode(new_key(p.kind, p.bytes))}, view.marks)
+
+        edit(self.client, run, p.place, p.ours(), decide)
+        return done
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        def decide(view: View) -> Change | None:
+            slot = _staged(view, p, run.token)
+            if slot is None:
+                return None
+            if slot == p.current:
+                raise Permanent(f"the staged key of {view.place} signs by now", "swap back first")
+            marks = {name: mark for name, mark in view.marks.items() if name != p.previous}
+            return Change({p.previous: None}, marks)
+
+        edit(self.client, run, p.place, p.ours(), decide)
+
+
+def _staged(view: View, p: Slots, token: str) -> str | None:
+    """The slot that holds the key which the step of this token has staged."""
+    for slot in (p.previous, p.current):
+        if view.marks.get(slot, {}).get("staged") == token and view.has(slot):
+            if who := written_by_others(view, slot):
+                raise Permanent(
+                    f"{slot} of {view.place} was overwritten by {who} after keyturn had staged a key there",
+                    "find out who and why; clear the slot, then plan again",
+                )
+            return slot
+    return None
+
+
+def _told(marks: Marks, slot: str) -> Outputs:
+    return {"new": marks[slot].get("id"), "old": marks[slot].get("beside")}
+
+
+class Swap(Placed, Operation):
+    """Let `current` and `previous` change places, in one change: the other key signs, both stay accepted."""
+
+    effect = Effect.CHANGES
+    permissions = ("secrets: get, patch",)
+    named = ON_SECRET
+    outputs = ("new", "old")
+
+    class Params(Slots):
+        new: PublicId
+        """The id of the key that is to sign: `new` of the staging, or `old` of an earlier swap."""
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        view = look(self.client, run, p.place)
+        note = kept(view.marks, SWAPS, run.token)
+        if note is None or key_id(view, p.current) != p.new:
+            return Absent()
+        return Present({"new": p.new, "old": note.get("old")})
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        old: str | None = None
+
+        def decide(view: View) -> Change | None:
+            nonlocal old
+            note = kept(view.marks, SWAPS, run.token)
+            if key_id(view, p.current) == p.new:
+                old = note.get("old") if note else key_id(view, p.previous) or None
+                return None
+            if key_id(view, p.previous) != p.new or not view.has(p.current):
+                raise Permanent(
+                    f"{p.previous} of {view.place} does not hold {p.new}{view.blame(p.previous)}",
+                    "find out who changed it and why, then plan again",
+                )
+            old = str(view.marks[p.previous].get("beside", "")) or key_id(view, p.current) or None
+            keep(view.marks, SWAPS, run.token, {"new": p.new, "old": old})
+            return _swapped(view, p, old)
+
+        edit(self.client, run, p.place, p.ours(), decide)
+        return {"new": p.new, "old": old}
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        def decide(view: View) -> Change | None:
+            if kept(view.marks, SWAPS, run.token) is None:
+                return None
+            if key_id(view, p.current) != p.new or not view.has(p.previous):
+                raise Permanent(
+                    f"the slots of {view.place} are not as the swap left them{view.blame(p.current, p.previous)}",
+                    "find out who changed them and why, and put them right by hand",
+                )
+            drop(view.marks, SWAPS, run.token)
+            return _swapped(view, p, None)
+
+        edit(self.client, run, p.place, p.ours(), decide)
+
+
+def _swapped(view: View, p: Slots, old: str | None) -> Change:
+    """Both values and both notes in each other's place; what had no id yet gets the one that was told."""
+    marks = dict(view.marks)
+    marks[p.current] = dict(view.marks.get(p.previous, {}))
+    marks[p.previous] = {**view.marks.get(p.current, {})} | ({"id": old} if old else {})
+    return Change({p.current: view.data[p.previous], p.previous: view.data[p.current]}, marks)
+
+
+class ClearPrevious(Placed, Operation):
+    """Erase the key in the slot `previous`: what it signed is no longer accepted. It cannot be brought back."""
+
+    effect = Effect.DESTROYS
+    permissions = ("secrets: get, patch",)
+    named = ON_SECRET
+    outputs = ("cleared",)
+
+    class Params(Slots):
+        old: PublicId
+        """The id of the key that is to go: `old` of the swap. Another one is never erased."""
+        leave_empty: bool = False
+        """Keep the entry with an empty value, for consumers that do not start without it."""
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        view = look(self.client, run, p.place)
+        return Absent() if view.has(p.previous) else Present({"cleared": p.old})
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        def decide(view: View) -> Change | None:
+            if not view.has(p.previous):
+                return None
+            if key_id(view, p.previous) != p.old:
+                raise Permanent(
+                    f"{p.previous} of {view.place} holds another key than {p.old}{view.blame(p.previous)}",
+                    "find out who wrote it and why; nothing was erased",
+                )
+            view.marks.pop(p.previous, None)
+            return Change({p.previous: "" if p.leave_empty else None}, view.marks)
+
+        edit(self.client, run, p.place, p.ours(), decide)
+        return {"cleared": p.old}
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        view = look(self.client, run, p.place)
+        if not view.has(p.previous):
+            raise Permanent(f"the key {p.old} of {view.place} is erased", "it cannot be brought back; rotate anew")
+
+
+class SlotIds(Placed, Fact):
+    """The public ids of the keys in both slots; empty where keyturn has not written the key."""
+
+    permissions = ("secrets: get",)
+    named = ON_SECRET
+
+    class Params(Slots):
+        """The slots."""
+
+    client: Client
+
+    def read(self, p: Params, run: Run) -> Known:
+        view = look(self.client, run, p.place)
+        ids = {"current": key_id(view, p.current), "previous": key_id(view, p.previous)}
+        return Known({**ids}, f"{p.current} and {p.previous} of {view.place}")
