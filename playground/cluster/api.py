@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +41,14 @@ class Api:
         )
         self._kinds: dict[tuple[str, str], tuple[str, bool]] = {}
         self._lock = threading.Lock()
+        self._watched: set[socket.socket] = set()
 
     def close(self) -> None:
-        """Close its connections."""
+        """Close its connections; a watch in another thread ends as if the server had gone."""
+        with self._lock:
+            for each in self._watched:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
         self._http.close()
 
     def get(self, path: str, **query: str) -> Any:
@@ -86,16 +93,28 @@ class Api:
     def watch(self, path: str, seconds: int = 300, **query: str) -> Iterator[tuple[str, Manifest]]:
         """The changes of a list as they come, until the server ends the watch."""
         asked = {"watch": "true", "timeoutSeconds": str(seconds), **query}
+        patience = httpx.Timeout(30, read=seconds + 10)
         try:
-            with self._http.stream("GET", path, params=asked, timeout=httpx.Timeout(30, read=seconds + 10)) as answer:
+            with self._http.stream("GET", path, params=asked, timeout=patience) as answer, self._watching(answer):
                 if answer.status_code >= 400:
                     answer.read()
                     raise _refused(answer)
                 for line in answer.iter_lines():
                     event = json.loads(line)
                     yield event["type"], event["object"]
-        except httpx.HTTPError as error:
+        except (httpx.HTTPError, RuntimeError) as error:  # httpx says RuntimeError where it was closed meanwhile
             raise Unreachable(f"{type(error).__name__} at {path}") from None
+
+    @contextmanager
+    def _watching(self, answer: httpx.Response) -> Iterator[None]:
+        connection: socket.socket = answer.extensions["network_stream"].get_extra_info("socket")
+        with self._lock:
+            self._watched.add(connection)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._watched.discard(connection)
 
     def path_of(self, manifest: Manifest) -> str:
         """Where the object lives."""

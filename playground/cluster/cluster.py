@@ -39,8 +39,12 @@ class Cluster:
         self.server, self.ca, self.admin_token = server, ca, token
         self.api = Api(server, ca, token)
         self._command, self._keeper = list(command), keeper
-        self._scratch = tempfile.TemporaryDirectory(prefix="keyturn-kube-")
-        self._admin = self.kubeconfig(Path(self._scratch.name) / "admin")
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        if keeper is not None:
+            self._admin = keeper.folder / "admin.kubeconfig"
+        else:
+            self._scratch = tempfile.TemporaryDirectory(prefix="keyturn-kube-")
+            self._admin = self.kubeconfig(Path(self._scratch.name) / "admin")
 
     @classmethod
     def start(cls, parts: Parts) -> Self:
@@ -90,7 +94,8 @@ class Cluster:
     def close(self) -> None:
         """Leave; the last one to leave stops the servers and waits for them."""
         self.api.close()
-        self._scratch.cleanup()
+        if self._scratch is not None:
+            self._scratch.cleanup()
         if self._keeper is not None:
             self._keeper.leave()
 
@@ -197,9 +202,8 @@ class Cluster:
 
         for file in files:
             for manifest in YAML(typ="safe").load_all(file.read_text()):
-                applied = self.api.apply(manifest)
-                path = self.api.path_of(applied)
-                self.wait(lambda path=path: _established(self.api.get(path)), f"{applied['metadata']['name']}")
+                path = self.api.path_of(self.api.apply(manifest))
+                self.wait(lambda path=path: self._serves(self.api.get(path)), f"{path} is served")
 
     def run(self, server: str) -> None:
         """Start a server that does not start by itself (`cert-manager`), or again; quiet when it runs."""
@@ -222,6 +226,21 @@ class Cluster:
                 raise ClusterError(f"{what}: not within {seconds:g} s")
             time.sleep(0.03)
         return found
+
+    def _serves(self, definition: Manifest) -> bool:
+        """Whether objects of the kind can be made: it is Established, and discovery, which follows, lists it."""
+        conditions = definition.get("status", {}).get("conditions") or ()
+        if not any(each["type"] == "Established" and each["status"] == "True" for each in conditions):
+            return False
+        spec = definition["spec"]
+        version = next(each["name"] for each in spec["versions"] if each["storage"])
+        try:
+            listed = self.api.get(f"/apis/{spec['group']}/{version}")["resources"]
+        except ApiError as error:
+            if error.status not in (404, 503):
+                raise
+            return False
+        return spec["names"]["plural"] in {each["name"] for each in listed}
 
     def _has_account(self, namespace: str) -> bool:
         try:
@@ -281,11 +300,6 @@ class _Keeper:
             return None
         answer: dict[str, Any] | None = json.loads(line) if line else None
         return answer
-
-
-def _established(definition: Manifest) -> bool:
-    conditions = definition.get("status", {}).get("conditions") or ()
-    return any(each["type"] == "Established" and each["status"] == "True" for each in conditions)
 
 
 def _tail(folder: Path) -> str:

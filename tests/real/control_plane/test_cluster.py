@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -227,8 +229,12 @@ def test_a_server_that_does_not_start_shows_its_log(control_plane_parts: Parts, 
     (broken / "stages" / "pod-ready.yaml").write_text(
         '{"apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "Stage", "metadata": {"name": "broken"}, "spec": {"next": 7}}'
     )
-    with pytest.raises(ClusterError, match=r"kwok \(ended with \d+\)"):
+    with pytest.raises(ClusterError, match=r"kwok \(ended with \d+\)") as failed:
         Cluster.start(Parts(broken))
+    kept = re.search(r"control plane in (\S+?):", str(failed.value))
+    assert kept is not None
+    assert (Path(kept[1]) / "kwok.log").exists(), "its logs stay for whoever looks into it"
+    shutil.rmtree(kept[1])
 
 
 def test_certificates_become_ready(cert_manager: Cluster, namespace: str) -> None:

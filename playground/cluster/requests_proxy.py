@@ -1,0 +1,84 @@
+"""A release of two applications around one Secret: jobs-manager signs tokens, requests-proxy verifies them.
+
+The Secret `<release>-requests-proxy-admin` holds `key.v1`, `key.v2` … and `active`, and stays when the release is
+upgraded (`helm.sh/resource-policy: keep`). Both read it when a pod starts.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from typing import Any
+
+from playground.cluster.consumer import SIGNER, VERIFIER
+from playground.cluster.pods import CONSUMER_LABEL, SECRET
+from playground.cluster.stages import BEHAVES, CONSUMER
+
+SIGNS, VERIFIES = "jobs-manager", "requests-proxy"
+
+
+def secret_name(release: str) -> str:
+    """Of the Secret with the keys."""
+    return f"{release}-requests-proxy-admin"
+
+
+def new_key() -> str:
+    """The value of a fresh key, as a Secret's data."""
+    return base64.b64encode(secrets.token_urlsafe(32).encode()).decode()
+
+
+def release(namespace: str, name: str = "demo", *, replicas: int = 3) -> list[dict[str, Any]]:
+    """The Secret with one key, and both Deployments."""
+    secret = {
+        "apiVersion": "v1",
+        "kind": "Secret",
+        "metadata": {
+            "name": secret_name(name),
+            "namespace": namespace,
+            "annotations": {"helm.sh/resource-policy": "keep"},
+        },
+        "data": {"key.v1": new_key(), "active": base64.b64encode(b"v1").decode()},
+    }
+    return [
+        secret,
+        _deployment(namespace, name, SIGNS, SIGNER, 1),
+        _deployment(namespace, name, VERIFIES, VERIFIER, replicas),
+    ]
+
+
+def rules(name: str = "demo") -> list[dict[str, Any]]:
+    """What a rotation of the Secret needs to do, and nothing else."""
+    return [
+        {
+            "apiGroups": [""],
+            "resources": ["secrets"],
+            "resourceNames": [secret_name(name)],
+            "verbs": ["get", "patch", "update"],
+        },
+        {"apiGroups": ["apps"], "resources": ["deployments", "replicasets"], "verbs": ["get", "list", "watch"]},
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments"],
+            "resourceNames": [f"{name}-{SIGNS}", f"{name}-{VERIFIES}"],
+            "verbs": ["patch"],
+        },
+        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+    ]
+
+
+def _deployment(namespace: str, release: str, application: str, role: str, replicas: int) -> dict[str, Any]:
+    labels = {"app": application, "app.kubernetes.io/instance": release}
+    told = {BEHAVES: CONSUMER, SECRET: secret_name(release)}
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": f"{release}-{application}", "namespace": namespace, "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels | {CONSUMER_LABEL: role}, "annotations": told},
+                "spec": {"containers": [{"name": application, "image": application}]},
+            },
+        },
+    }
