@@ -104,7 +104,6 @@ RUNBOOK = """\
 runbook: by-hand
 summary: A rotation that people do with their own hands.
 author: platform
-reviewed_by: security
 rollback_within: 10m
 before: [notified]
 steps:

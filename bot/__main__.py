@@ -133,6 +133,17 @@ def lint(
 
 
 @app.command()
+def review(
+    file: Annotated[Path, typer.Argument(help="The runbook.")],
+    by: Annotated[str, typer.Option(help="Who has read it: a person of the settings, not its author.")],
+) -> None:
+    """Write into a runbook that you have read it as it stands. The next edit makes that void."""
+    from bot.terminal import review_file
+
+    _exit(review_file(file, by, dict(os.environ)))
+
+
+@app.command()
 def init(
     folder: Annotated[Path, typer.Argument(help="Where keyturn.yml, the manifest and the keys go.")] = Path("."),
 ) -> None:

@@ -130,7 +130,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         found = people.groups(groups)
         return {name: None if who is None else len(who) for name, who in found.items()}
 
-    library = Library(settings.runbooks)
+    library = Library(settings.runbooks, settings.policy.same_name)
     checklist = Boxes(recent, members, database.now)
     planner = Planner(catalog, library, door, checklist, policy.rule, database.now)
     trouble = Troubleshooter(database, catalog, executor)
@@ -165,7 +165,11 @@ def declared_rows(settings: Settings) -> list[Declared]:
             runbook=entry.runbook,
             cadence=entry.cadence,
             inputs=entry.inputs,
-            detail={"channel": entry.channel, "max_valid": entry.max_valid},
+            detail={
+                "channel": entry.channel,
+                "max_valid": entry.max_valid,
+                "reviewed_runbook": entry.reviewed_runbook,
+            },
         )
         for entry in settings.credentials
     ]

@@ -21,7 +21,7 @@ def lint_installation(environ: Mapping[str, str], vocabulary: Vocabulary) -> tup
     and the shipped runbooks are linted all the same.
     """
     try:
-        settings = _settings(environ)
+        settings = settings_if_any(environ)
     except Invalid as error:
         return lint_files(shipped_files(), vocabulary), list(error.problems)
     if settings is None:
@@ -48,7 +48,7 @@ def shipped_files() -> list[Path]:
     return sorted(path for place in shipped.__path__ for path in Path(place).glob("*.yaml"))
 
 
-def _settings(environ: Mapping[str, str]) -> Settings | None:
+def settings_if_any(environ: Mapping[str, str]) -> Settings | None:
     """The settings; None where none are declared and the usual file is not there."""
     if not environ.get("KEYTURN_CONFIG", "").strip() and not read_environment(environ).config.exists():
         return None
@@ -69,6 +69,8 @@ def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
         found.add(Finding(settings.document.file, line, "", "cadence-order", Severity.WARNING, message, hint))
     for problem in settings.warnings(datetime.now(UTC)):
         found.add(Finding(problem.file, problem.line, "", "policy", Severity.WARNING, problem.message, problem.hint))
+    for problem in settings.unreviewed():
+        found.add(Finding(problem.file, problem.line, "", "unreviewed", Severity.ERROR, problem.message, problem.hint))
     for problem in settings.idle_errands(vocabulary):
         found.add(Finding(problem.file, problem.line, "", "errand", Severity.ERROR, problem.message, problem.hint))
     for told in signer_problems(settings):

@@ -152,6 +152,8 @@ def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
     rows = declared_rows(settings)
     actor = f"os:{_me()}"
     changes = difference(database, rows)
+    for problem in settings.unreviewed():
+        print(problem, file=sys.stderr)
     if as_json:
         print(json.dumps(asdict(changes)))
     else:
@@ -170,6 +172,25 @@ def apply_now(settings: Settings, *, yes: bool, as_json: bool) -> int:
             return PROBLEMS
     apply(database, rows, settings.config_hash, actor)
     print("Applied.", file=sys.stderr)
+    return GOOD
+
+
+def review_file(path: Path, by: str, environ: Mapping[str, str]) -> int:
+    """Write the review into the file; people are who the settings say they are, where there are settings."""
+    from bot.core.reviewed import same_spelling
+    from bot.linting import settings_if_any
+    from bot.reviewing import review
+
+    try:
+        settings = settings_if_any(environ)
+        loaded = review(path, by, settings.policy.same_name if settings else same_spelling)
+    except Refused as error:
+        print(error, file=sys.stderr)
+        return PROBLEMS
+    except OSError as error:
+        print(f"{path} cannot be read or written: {error.strerror}.", file=sys.stderr)
+        return PROBLEMS
+    print(f"{by} has reviewed {loaded.name} as it stands ({loaded.content}). Keep the file under version control.")
     return GOOD
 
 

@@ -118,11 +118,15 @@ class Plan:
     owner: str
     runbook: str
     runbook_hash: str
+    author: str
+    """Who wrote the runbook; empty where it does not say."""
+    reviewed_by: str
+    """Who else has read it as it stands; empty where nobody has."""
     requester: str
     reason: str
     inputs: Mapping[str, Any]
     facts: Mapping[str, Mapping[str, Any]]
-    """name -> {value, source, read, with, type, bound, at_most}; `at_most` in seconds"""
+    """name -> {value, source, read, with, type, bound, at_most, title}; `at_most` in seconds"""
     steps: tuple[PlannedStep, ...]
     before: tuple[str, ...]
     arguments: Mapping[str, Any]
@@ -169,6 +173,8 @@ class Plan:
             "owner": self.owner,
             "runbook": self.runbook,
             "runbook_hash": self.runbook_hash,
+            "author": self.author,
+            "reviewed_by": self.reviewed_by,
             "requester": self.requester,
             "reason": self.reason,
             "inputs": dict(self.inputs),
@@ -208,6 +214,8 @@ class Plan:
             owner=data["owner"],
             runbook=data["runbook"],
             runbook_hash=data["runbook_hash"],
+            author=data["author"],
+            reviewed_by=data["reviewed_by"],
             requester=data["requester"],
             reason=data["reason"],
             inputs=data["inputs"],

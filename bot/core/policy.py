@@ -94,6 +94,10 @@ class Policy:
         """Whether a person's id or account, under any spelling, means this person."""
         return self._identity(other) in self._identities(person)
 
+    def same_name(self, one: str, other: str) -> bool:
+        """Whether two names or accounts, under any spelling, mean one person."""
+        return self._identity(one) == self._identity(other)
+
     def may(self, person: Person, need: Need, credential: Target, channel: str, groups: Membership) -> Verdict:
         """Whether the person may use a right on a credential from a channel (empty: the command line, no channel)."""
         if person.kind is not PersonKind.MEMBER:

@@ -110,6 +110,23 @@ class Watch(Condition):
     every: Span = "30s"
 
 
+class ByHand(Model):
+    """How a person does it without the bot. Never run by keyturn, and no part of a plan."""
+
+    run: list[str] = Field(default_factory=list, max_length=40)
+    """Commands for a shell, in order; inputs are variables in capitals, such as `$NAMESPACE`."""
+    see: str = Field(default="", max_length=500)
+    """What has to be seen before going on."""
+    otherwise: str = Field(default="", max_length=500)
+    """What to do when it is not."""
+
+    @model_validator(mode="after")
+    def _helps(self) -> ByHand:
+        if not (self.run or self.see):
+            raise ValueError("say what to run, or what to see")
+        return self
+
+
 class StepBase(Model):
     """What every step may say."""
 
@@ -123,6 +140,8 @@ class StepBase(Model):
     each: str | list[str] | None = None
     """Fan out: run once per element, with `${{ each }}` naming it."""
     at_once: int = Field(default=8, ge=1, le=64)
+    by_hand: ByHand | None = None
+    """How a person does it without the bot."""
 
 
 class DoStep(StepBase):
@@ -299,14 +318,20 @@ class FactSource(Model):
 
     read: Word
     with_: Arguments = Field(default_factory=dict, alias="with")
-    type: Literal["text", "duration", "number"] = "text"
+    type: Literal["text", "duration", "number", "list"] = "text"
     bound: Literal["same", "at_most", "any"] = "same"
     at_most: Span | None = None
+    title: str = Field(default="", max_length=150)
+    """What it tells, for the card: `Used by`."""
+    by_hand: ByHand | None = None
+    """How a person looks it up without the bot."""
 
     @model_validator(mode="after")
     def _bound_given(self) -> FactSource:
         if (self.bound == "at_most") != (self.at_most is not None):
             raise ValueError("give at_most together with bound: at_most")
+        if self.type == "list" and self.bound == "at_most":
+            raise ValueError("a list has no most; write bound: same or bound: any")
         return self
 
 
@@ -371,6 +396,8 @@ class Trouble(Model):
     with_: Arguments = Field(default_factory=dict, alias="with")
     each: str | list[str] | None = None
     advice: str = Field(default="", max_length=500)
+    by_hand: ByHand | None = None
+    """How a person does it without the bot."""
 
     @model_validator(mode="after")
     def _helps(self) -> Trouble:
@@ -379,6 +406,15 @@ class Trouble(Model):
         if not (self.check or self.do or self.advice):
             raise ValueError("say what helps: check, do or advice")
         return self
+
+
+class Reviewed(Model):
+    """That somebody has read the runbook as it stands: an edit makes the digest another one, and the review void."""
+
+    by: str = Field(min_length=1, max_length=80)
+    """A person of the settings, or a name."""
+    digest: str = Field(pattern=r"^sha256:[0-9a-f]{64}$")
+    """Of everything in the file but this."""
 
 
 BOXES = ("access", "incidents", "rollback-plan", "notified", "dashboard", "contacts")
@@ -393,8 +429,20 @@ class Runbook(Model):
     source: str = ""
     lives: str = ""
     """Where the credentials that it rotates live, as an expression of inputs; discovery names the same place."""
+    page: Name | None = None
+    """File name of its page in docs/RUNBOOKS, where that is not the runbook's own."""
     author: str = ""
-    reviewed_by: str = ""
+    """Who wrote it."""
+    reviewed: Reviewed | None = None
+    """Who else has read it, and what; `keyturn review` writes this."""
+    notes: list[Annotated[str, Field(min_length=10, max_length=1000)]] = Field(default_factory=list)
+    """What somebody who rotates has to know besides the steps."""
+    background: dict[str, Annotated[str, Field(min_length=10, max_length=500)]] = Field(default_factory=dict)
+    """Names of decisions and tickets that the notes speak of, and what each means."""
+    contacts: list[Annotated[str, Field(min_length=3, max_length=200)]] = Field(default_factory=list)
+    """Whom to call, in order."""
+    back_by_hand: ByHand | None = None
+    """How a person puts everything back without the bot, as long as the old one is there."""
     inputs: dict[Label, Input] = Field(default_factory=dict)
     facts: dict[Label, FactSource] = Field(default_factory=dict)
     rollback_within: Span

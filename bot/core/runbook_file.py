@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from bot.core import duration, template
 from bot.core.document import LARGEST, Document, Location, Problem, close, model_problems, nearest_line, read
 from bot.core.errors import Invalid
+from bot.core.plan import digest
 from bot.core.runbook import KINDS, SHAPES, Emergency, Kind, Runbook, StepBase, WaitStep
 from bot.core.template import TemplateError
 
@@ -43,11 +44,18 @@ class LoadedRunbook:
     sha256: str
     """Hex digest of the file's bytes, as `sha256sum` prints it."""
     lines: Mapping[Location, int] = field(repr=False)
+    content: str = ""
+    """Digest of everything in it but `reviewed`: what a review covers."""
 
     @property
     def name(self) -> str:
         """The runbook's own name, `identity-es256`."""
         return self.runbook.runbook
+
+    @property
+    def review_is_void(self) -> bool:
+        """Whether something has been changed since it was reviewed."""
+        return self.runbook.reviewed is not None and self.runbook.reviewed.digest != self.content
 
     def line(self, *location: str | int) -> int:
         """The line of a place such as `"steps", 2, "with"`, or of the nearest place around it."""
@@ -109,9 +117,16 @@ def examine(text: str, name: str) -> Examined:
     problems += _spans(document, document.data, ())
     problems += _expressions(document, document.data, ())
     problems += _twice(document)
-    digest = hashlib.sha256(text.encode()).hexdigest()
-    loaded = LoadedRunbook(runbook, name, digest, document.lines) if runbook is not None else None
+    sha256 = hashlib.sha256(text.encode()).hexdigest()
+    loaded = None
+    if runbook is not None:
+        loaded = LoadedRunbook(runbook, name, sha256, document.lines, content_of(document.data))
     return Examined(loaded, tuple(sorted(set(problems))), frozenset(broken))
+
+
+def content_of(data: Mapping[str, Any]) -> str:
+    """The digest that a review is bound to: all that the file says but the review itself, however it is laid out."""
+    return digest({key: value for key, value in data.items() if key != "reviewed"})
 
 
 def _without_mistakes(data: dict[str, Any], error: ValidationError, broken: set[str]) -> Runbook | None:

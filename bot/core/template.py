@@ -40,7 +40,7 @@ OF_INCIDENT = (
 )
 """What the errands of an incident can look up; no step of a runbook can."""
 _FIELDS = {
-    "credential": ("name", "environment", "owner", "class"),
+    "credential": ("name", "environment", "owner", "class", "max_valid"),
     "rotation": ("id",),
     "incident": OF_INCIDENT,
 }

@@ -424,4 +424,5 @@ def subject_of(row: CredentialRow) -> Subject:
         cadence=row.cadence,
         channel=str(row.detail.get("channel", "")),
         max_valid=int(row.detail.get("max_valid", 2)),
+        reviewed_runbook=bool(row.detail.get("reviewed_runbook", False)),
     )

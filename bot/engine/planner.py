@@ -17,6 +17,7 @@ from bot.core import duration
 from bot.core.errors import KeyturnError, Permanent, Refused
 from bot.core.plan import READS, Plan, PlannedStep
 from bot.core.policy import ApprovalRule
+from bot.core.reviewed import Unreviewed
 from bot.core.rotation import Box
 from bot.core.runbook import (
     CheckStep,
@@ -51,6 +52,8 @@ class Subject:
     cadence: timedelta | None
     channel: str
     max_valid: int = 2
+    reviewed_runbook: bool = False
+    """Whether policy wants its runbook reviewed before anything starts."""
 
 
 class Runbooks(Protocol):
@@ -58,6 +61,10 @@ class Runbooks(Protocol):
 
     def get(self, name: str) -> tuple[Runbook, str]:
         """The runbook and its content hash; raises `Refused` when there is none, or it has mistakes."""
+        ...
+
+    def why_unreviewed(self, name: str) -> Unreviewed | None:
+        """Why nobody but its author has read the runbook as it stands; None when somebody has."""
         ...
 
 
@@ -92,6 +99,8 @@ class Planner:
         run = self._run(subject, requester)
         missing = self._registry.access(self._needed(plan), run)
         warnings = [f"{adapter} lacks {', '.join(what)}" for adapter, what in missing.items() if what]
+        if subject.reviewed_runbook and not plan.reviewed_by:
+            warnings.append(self._unreviewed(subject))
         waits, forward, whole = timeline(plan)
         now = self._now()
         retired = now + whole if plan.promotion < len(plan.steps) else None
@@ -115,6 +124,9 @@ class Planner:
         `word` is `start` or `revoke`; `order` of a revocation is the runbook's own when empty.
         """
         runbook, content_hash = self._runbooks.get(subject.runbook)
+        reviewed = runbook.reviewed is not None and self._runbooks.why_unreviewed(subject.runbook) is None
+        if subject.reviewed_runbook and not reviewed and word != "revoke":  # an emergency is only warned
+            raise Refused(f"{subject.name} cannot be rotated: {self._unreviewed(subject)}.", code="unreviewed-runbook")
         rule = self._rule(subject, word)
         inputs = _inputs(runbook, subject)
         emergency = _emergency(runbook, subject, order) if word == "revoke" else None
@@ -126,6 +138,8 @@ class Planner:
             owner=subject.owner,
             runbook=runbook.runbook,
             runbook_hash=content_hash,
+            author=runbook.author,
+            reviewed_by=runbook.reviewed.by if runbook.reviewed and reviewed else "",
             requester=requester,
             reason=reason,
             inputs=inputs,
@@ -142,7 +156,9 @@ class Planner:
             cadence=subject.cadence,
             counts_old=runbook.overlap == "both-valid",
             max_valid=subject.max_valid,
-            trouble=tuple(branch.model_dump(mode="json", by_alias=True) for branch in runbook.trouble),
+            trouble=tuple(
+                branch.model_dump(mode="json", by_alias=True, exclude={"by_hand"}) for branch in runbook.trouble
+            ),
             word=word,
             order=emergency.value if emergency else "",
             contained=runbook.emergency.containment(emergency) if runbook.emergency and emergency else 0,
@@ -161,6 +177,11 @@ class Planner:
         scope = scope_of_plan(looked_up)
         steps = tuple(self._planned(section, step, runbook.with_, scope) for section, step in sections)
         return replace(looked_up, steps=steps)
+
+    def _unreviewed(self, subject: Subject) -> str:
+        why = self._runbooks.why_unreviewed(subject.runbook)
+        told = f"{why.message}; {why.hint}" if why else ""
+        return f"policy wants a reviewed runbook in {subject.environment}, and of {subject.runbook} it holds: {told}"
 
     def _run(self, subject: Subject, requester: str) -> Run:
         adapter = logging.LoggerAdapter(log, {"credential": subject.name})
@@ -190,6 +211,7 @@ class Planner:
         except KeyturnError as error:
             hint = f" {error.hint}" if isinstance(error, Permanent) and error.hint else ""
             raise Refused(f"{name} cannot be read from {source.read}: {error}.{hint}", code="fact-unreadable") from None
+        value = _listed(name, source.read, known.value) if source.type == "list" else known.value
         at_most = evaluate_span(source.at_most, scope).total_seconds() if source.at_most else None
         if at_most is not None and float(str(known.value)) > at_most:
             allowed = duration.show(timedelta(seconds=at_most))
@@ -199,13 +221,14 @@ class Planner:
                 code="fact-out-of-bounds",
             )
         return {
-            "value": known.value,
+            "value": value,
             "source": known.source,
             "read": source.read,
             "with": source.with_,
             "type": source.type,
             "bound": source.bound,
             "at_most": at_most,
+            "title": source.title,
         }
 
     def _planned(
@@ -222,13 +245,21 @@ class Planner:
                 if not issubclass(part, Operation):
                     raise Refused(f"the runbook's step {step.id} does {word}, which is no operation", code="wrong-kind")
                 effect = Effect(part.effect).value
-        return PlannedStep(section, step, effect, tuple(dict.fromkeys(needs)))
+        planned = step.model_copy(update={"by_hand": None})  # for people without the bot, and nothing that it does
+        return PlannedStep(section, planned, effect, tuple(dict.fromkeys(needs)))
 
     def _needed(self, plan: Plan) -> dict[str, set[str]]:
         """What each adapter has to allow for the plan: for its steps and for its facts."""
         facts: list[Use] = [(fact["read"], fact["with"], None) for fact in plan.facts.values()]
         uses = [*uses_of_steps(planned.step for planned in plan.steps), *facts]
         return needed(self._registry, uses, plan.arguments, scope_of_plan(plan))
+
+
+def _listed(name: str, word: str, value: Any) -> list[str]:
+    """A list of names in one order, each once, so that an unchanged world gives an unchanged plan."""
+    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
+        raise Refused(f"{name} is read from {word}, which gives no list of names.", code="fact-unreadable")
+    return sorted(set(value))
 
 
 def _inputs(runbook: Runbook, subject: Subject) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def scope_of_plan(plan: Plan, rotation_id: str = "") -> dict[str, Any]:
             "environment": plan.environment,
             "owner": plan.owner,
             "class": plan.kind,
+            "max_valid": plan.max_valid,
         },
         "rotation": {"id": rotation_id},
     }

@@ -18,6 +18,7 @@ from bot.core.errors import Invalid
 from bot.core.incident_rules import Errand, Incidents
 from bot.core.lint import Vocabulary
 from bot.core.policy import Membership, Policy
+from bot.core.reviewed import why_unreviewed
 from bot.core.runbook_file import LoadedRunbook, load
 from bot.core.windows import Calendar
 from bot.settings.approvals import approval_problems, errand_problems, warnings_of
@@ -57,6 +58,8 @@ class Credential:
     channel: str
     """Slack id of the channel of its cards; empty when none is declared."""
     max_valid: int = 2
+    reviewed_runbook: bool = False
+    """Whether some policy wants its runbook reviewed."""
     minimum_overlap: timedelta | None = None
     warn_before: timedelta | None = None
     line: int = 1
@@ -109,6 +112,16 @@ class Settings:
         named = [errand.do for errand in (self.incidents.ticket, self.incidents.page) if errand is not None]
         near = [word for name in named if not does(name) for word in vocabulary.close(name)]
         return self.errand_problems({word for word in (*named, *near) if does(word)})
+
+    def unreviewed(self) -> tuple[Problem, ...]:
+        """Credentials whose policy wants a reviewed runbook and whose runbook is not, each with its line."""
+        found = []
+        for index, entry in enumerate(self.credentials):
+            why = why_unreviewed(self.runbooks[entry.runbook], self.policy.same_name)
+            if entry.reviewed_runbook and why is not None:
+                message = f"{entry.name} ({entry.environment}) cannot be rotated by {entry.runbook}: {why.message}"
+                found.append(self.document.problem(("credentials", index, "runbook"), message, why.hint))
+        return tuple(found)
 
     def cadence_line(self, kind: str, environment: str) -> int:
         """Where the cadence of a class and environment is declared."""
@@ -201,6 +214,7 @@ def _credential(document: Document, declared: Declared, index: int, entry: Crede
         cadence=entry.cadence or schedule.cadence_for(entry.class_, entry.environment, declared.cadences),
         channel=declared.channels.get(channel, channel),
         max_valid=entry.max_valid,
+        reviewed_runbook=any(policy.reviewed_runbook for policy in fitting),
         minimum_overlap=max(overlaps, default=None),
         warn_before=next((policy.warn_before for policy in fitting if policy.warn_before is not None), None),
         line=document.line(("credentials", index)),

@@ -209,6 +209,8 @@ class PolicyEntry(Model):
     """To revoke: whether the incident's channel is private."""
     minimum_overlap: Span | None = None
     """How long the old credential must stay valid beside the new one."""
+    reviewed_runbook: bool = False
+    """Whether nothing starts by a runbook that nobody but its author has read as it stands; to revoke only warns."""
     warn_before: Span | None = None
     """How long before the end of an overlap its owner hears that the old credential is still in use."""
 

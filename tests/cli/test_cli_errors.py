@@ -17,7 +17,6 @@ BROKEN_RUNBOOK = """\
 runbook: broken
 summary: A runbook with five mistakes.
 author: alice
-reviewed_by: bob
 inputs:
   service: {type: adress}
 rollback_within: soon

@@ -20,7 +20,6 @@ RUNBOOK = """\
 runbook: by-hand
 summary: A rotation that people do with their own hands, for the tests of the words.
 author: platform
-reviewed_by: security
 rollback_within: 10m
 before: [notified]
 steps:

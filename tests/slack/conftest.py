@@ -25,7 +25,6 @@ RUNBOOK = """\
 runbook: by-hand
 summary: A rotation that people do with their own hands, for the tests of the Slack room.
 author: platform
-reviewed_by: security
 rollback_within: 10m
 before: [notified]
 steps:

@@ -8,6 +8,7 @@ from typing import Any
 
 from bot.core.document import Location
 from bot.core.lint.model import Finding, Subject
+from bot.core.reviewed import same_spelling, why_unreviewed
 from bot.core.suspicion import looks_like_secret
 
 _SECRET_NAME = re.compile(r"(?:^|_)(?:secret|password|passphrase|token|api_?key|private_?key|credentials?)$")
@@ -20,7 +21,8 @@ _BY_HAND = re.compile(
 _WEAK = re.compile(
     r"\bgrep\b|(?:^|[._])(?:grep|phase|log_?lines?|count_?pods)(?:_|$)|\b[45]\d\d\|[45]\d\d\b|\.status\.phase"
 )
-_PROSE = ("summary", "source", "author", "reviewed_by", "title", "ask", "advice", "when", "help")
+_PROSE = ("summary", "source", "author", "by", "digest", "title", "ask", "advice", "when", "help", "see", "otherwise")
+_PROSE_BELOW = ("notes", "background", "contacts")
 
 
 def check_secrets(subject: Subject) -> Iterator[Finding]:
@@ -30,7 +32,7 @@ def check_secrets(subject: Subject) -> Iterator[Finding]:
         if kind := looks_like_secret(text):
             message, hint = f"this looks like {kind}", "write a reference such as secret_files:checkout/api-key"
             yield subject.find("secret-value", at, message, hint, step=step, error=True)
-        if at[-1] in _PROSE:
+        if at[-1] in _PROSE or at[0] in _PROSE_BELOW:
             continue
         if _CONFIG_MAP.search(text):
             message = "a ConfigMap is readable by everyone who reads configuration"
@@ -47,20 +49,19 @@ def check_secrets(subject: Subject) -> Iterator[Finding]:
 def check_weak_probes(subject: Subject) -> Iterator[Finding]:
     """Health told from text: it takes completed pods for broken ones, and any digits for status codes."""
     for at, text in _texts(subject.runbook.model_dump(mode="json", by_alias=True, exclude_none=True), ()):
-        if at[-1] not in _PROSE and at[0] != "inputs" and _WEAK.search(text):
+        prose = at[-1] in _PROSE or at[0] in ("inputs", *_PROSE_BELOW) or "by_hand" in at or "back_by_hand" in at
+        if not prose and _WEAK.search(text):
             message = "health is told from text or from a pod's phase, which mistakes completed pods and any digits"
             hint = "use a probe that asks for readiness or for a rate"
             yield subject.find("weak-probe", at, message, hint, step=_step(subject, at))
 
 
 def check_review(subject: Subject) -> Iterator[Finding]:
-    """A second pair of eyes."""
-    runbook = subject.runbook
-    if runbook.author and runbook.author.strip().casefold() == runbook.reviewed_by.strip().casefold():
-        message = f"author and reviewer are both {runbook.author!r}"
-        yield subject.find("own-review", ("reviewed_by",), message, "have somebody else review it")
-    if not runbook.reviewed_by:
-        yield subject.find("no-review", ("runbook",), "nobody has reviewed it", "add author: and reviewed_by:")
+    """A second pair of eyes, on what stands there now."""
+    why = why_unreviewed(subject.loaded, same_spelling)
+    if why is not None:
+        at: Location = ("reviewed",) if subject.runbook.reviewed else ("runbook",)
+        yield subject.find(why.rule, at, why.message, why.hint)
 
 
 def _step(subject: Subject, at: Location) -> str:

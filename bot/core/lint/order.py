@@ -36,7 +36,7 @@ def check_promotion(subject: Subject) -> Iterator[Finding]:
                 step=step.id,
                 error=True,
             )
-        if effect == "changes" and not created:
+        if effect == "changes" and not created and not _ADDS_BESIDE.search(step.do):
             yield subject.find(
                 "changed-in-place",
                 place.at,
@@ -75,12 +75,12 @@ def check_retirement(subject: Subject) -> Iterator[Finding]:
     if not ending:
         return
     first = retire.index(ending[0])
-    if not any(isinstance(place.step, QuietStep) for place in retire[:first]):
+    if not any(_shows_unused(place) for place in retire[:first]):
         yield subject.find(
             "no-quiet",
             ending[0].at,
             "the old credential is taken away without proof that nobody uses it",
-            "add a quiet: step with sensors before it",
+            "add a quiet: step with sensors before it, or wait: for its own end, until: a check shows it",
             step=ending[0].step.id,
             error=True,
         )
@@ -97,6 +97,12 @@ def check_retirement(subject: Subject) -> Iterator[Finding]:
             error=True,
         )
     yield from _after_no_return(subject, retire)
+
+
+def _shows_unused(place: Place) -> bool:
+    """Sensors that saw nobody; or its own end, after a wait and proved by a check."""
+    step = place.step
+    return isinstance(step, QuietStep) or (isinstance(step, WaitStep) and step.until is not None)
 
 
 def check_skips(subject: Subject) -> Iterator[Finding]:

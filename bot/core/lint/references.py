@@ -67,11 +67,11 @@ def _of_emergency(subject: Subject) -> Iterator[Finding]:
 
 
 def check_use(subject: Subject) -> Iterator[Finding]:
-    """Inputs and facts that nothing looks up."""
+    """Inputs and facts that nothing looks up. A fact with a title is there for people to see."""
     used = set(_all_references(subject))
     for scope, names in (("inputs", subject.runbook.inputs), ("facts", subject.runbook.facts)):
         for name in names:
-            if Reference(scope, name) not in used:
+            if Reference(scope, name) not in used and not (scope == "facts" and subject.runbook.facts[name].title):
                 message = f"the {scope.removesuffix('s')} {name!r} is used nowhere"
                 yield subject.find(f"unused-{scope.removesuffix('s')}", (scope, name), message, "remove it")
 
@@ -253,8 +253,9 @@ def _durations(subject: Subject, at: Location, step: str, value: Any) -> Iterato
 
 
 def _targets(subject: Subject, at: Location, step: StepBase) -> Iterator[Finding]:
+    declared: dict[str, Mapping[str, Any]] = {"inputs": subject.runbook.inputs, "facts": subject.runbook.facts}
     for reference in _references(step.each):
-        found = subject.runbook.inputs.get(reference.name) if reference.scope == "inputs" else None
+        found = declared.get(reference.scope, {}).get(reference.name)
         if found is not None and found.type != "list":
             message = f"{reference} is of type {found.type}, and each: wants a list"
             yield subject.find("not-a-list", at, message, "declare it as type: list", step=step.id, error=True)
