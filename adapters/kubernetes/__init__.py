@@ -1,9 +1,16 @@
 """Kubernetes: versioned keys in Secrets, consumers and their rollouts, service-account tokens, certificates."""
 
+from adapters.kubernetes.certificates import Certificate, CertificateReady, RenewCertificate
 from adapters.kubernetes.client import Client, Config
 from adapters.kubernetes.consumers import Consumers, Restartable
+from adapters.kubernetes.discovery import Certificates, Secrets, ServiceAccountTokens, TlsSecrets
+from adapters.kubernetes.logs import LogErrors
 from adapters.kubernetes.rollout import AllReady, RolledOut
+from adapters.kubernetes.settings import Setting
+from adapters.kubernetes.slots import ClearPrevious, SlotIds, StageNext, Swap
 from adapters.kubernetes.store import Store
+from adapters.kubernetes.tokens import IssueToken, RevokeToken, TokenExpiry, TokenLastUsed, TokenRefused, TokenWorks
+from adapters.kubernetes.trust import DistrustCa, TrustCa
 from adapters.kubernetes.versions import (
     ActiveVersion,
     AddKey,
@@ -19,18 +26,39 @@ __all__ = [
     "ActiveVersion",
     "AddKey",
     "AllReady",
+    "Certificate",
+    "CertificateReady",
+    "Certificates",
+    "ClearPrevious",
     "Client",
     "Config",
     "Consumers",
+    "DistrustCa",
+    "IssueToken",
     "KeyAbsent",
     "KeyPresent",
+    "LogErrors",
     "PointKey",
     "PurgeKey",
     "Refer",
     "RemoveKey",
+    "RenewCertificate",
     "Restart",
     "Restartable",
+    "RevokeToken",
     "RollBack",
     "RolledOut",
+    "Secrets",
+    "ServiceAccountTokens",
+    "Setting",
+    "SlotIds",
+    "StageNext",
     "Store",
+    "Swap",
+    "TlsSecrets",
+    "TokenExpiry",
+    "TokenLastUsed",
+    "TokenRefused",
+    "TokenWorks",
+    "TrustCa",
 ]

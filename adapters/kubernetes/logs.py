@@ -31,6 +31,10 @@ Value = str | int | bool
 Where = Annotated[dict[str, Value | list[Value]], Field(min_length=1, max_length=10)]
 
 
+def _errors() -> dict[str, Value | list[Value]]:
+    return {"level": ["error", "fatal", "critical", "panic"]}
+
+
 class LogErrors(Placed, Probe):
     """Fewer log lines than `below` whose fields match `where`, in all pods that the labels select.
 
@@ -44,7 +48,7 @@ class LogErrors(Placed, Probe):
         over: Annotated[float, Field(ge=1, le=7 * 86400)] = 300.0
         """Seconds."""
         below: Annotated[int, Field(ge=1)]
-        where: Where = Field(default_factory=lambda: {"level": ["error", "fatal", "critical", "panic"]})
+        where: Where = Field(default_factory=_errors)
         """Fields and the values that they must have, such as `{level: error, status: [401, 403]}`."""
 
     client: Client

@@ -91,7 +91,9 @@ class Setting(Placed, Fact):
             return str(entry.get("value") or "")
         if (reference := source.get("configMapKeyRef")) and isinstance(reference.get("name"), str):
             return self._entry(p, run, reference["name"], str(reference.get("key")))
-        raise Permanent(f"{p.variable} of {p.workload} comes from elsewhere than a ConfigMap", "read it where it is set")
+        raise Permanent(
+            f"{p.variable} of {p.workload} comes from elsewhere than a ConfigMap", "read it where it is set"
+        )
 
 
 def _seconds(text: str, source: str) -> JsonValue:

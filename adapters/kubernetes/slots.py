@@ -1,4 +1,4 @@
-"""Two slots in one Secret, `current` signs and both are accepted: a key is staged in `previous`, then they change places.
+"""Two slots in one Secret: `current` signs, both are accepted; a key is staged in `previous`, then they change places.
 
 First stage and restart, then swap and restart: what is accepted never changes while pods roll, so nothing is refused.
 Keys are told apart by public ids that keyturn gives them; nothing is derived from a value.
@@ -20,7 +20,7 @@ from adapters.kubernetes.secret import Change, View, edit, encode, look, written
 from bot.contracts.adapter import Absent, Effect, Fact, Known, Observed, Operation, Outputs, Present, Run
 from bot.core.errors import Permanent
 
-SWAPS = "swaps"
+SWAPS = "slot swaps"  # with a space: no entry of a Secret has such a name
 
 
 class Slots(InNamespace):

@@ -34,7 +34,7 @@ from bot.core.secret import Secret, SecretReference
 
 VERSION = re.compile(r"v[1-9][0-9]{0,8}")
 RETIRED = "retired."
-MOVES = "pointer moves"
+MOVES, LAST = "pointer moves", "last versions"  # with a space: no entry of a Secret has such a name
 
 
 class Keys(InNamespace):
@@ -85,11 +85,11 @@ def pointed(view: View, pointer: str) -> str | None:
 def add(view: View, prefix: str, token: str, value: Secret, beside: str, label: str = "") -> tuple[str, Change]:
     """The next version with its note. A number that was used once is never used again for another key."""
     retired = [name.removeprefix(RETIRED) for name in view.data if name.startswith(RETIRED)]
-    last = view.marks.get("last", {}).get(prefix, 0)
+    last = view.marks.get(LAST, {}).get(prefix, 0)
     numbers = [int(name[1:]) for name in (*versions(view, prefix), *retired) if VERSION.fullmatch(name)]
     version = f"v{max([*numbers, last if isinstance(last, int) else 0, 0]) + 1}"
     marks = view.marks
-    marks.setdefault("last", {})[prefix] = int(version[1:])
+    marks.setdefault(LAST, {})[prefix] = int(version[1:])
     marks[prefix + version] = {"added": token, "beside": beside} | ({"label": label} if label else {})
     return version, Change({prefix + version: encode(value)}, marks)
 

@@ -8,6 +8,7 @@ import pytest
 
 from bot.catalog import Catalog
 from bot.contracts.adapter import Effect, Operation
+from tests.conformance.cluster_stage import use_cluster
 from tests.conformance.kit import ANSWERS, cases
 
 
@@ -62,8 +63,21 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Give each scene the cases that it is for."""
     for name, values in chosen().items():
         if name in metafunc.fixturenames:
+            marked = [pytest.param(value, marks=_marks(value)) for value in values]
             ids = ["-".join(map(str, value)) if isinstance(value, tuple) else str(value) for value in values]
-            metafunc.parametrize(name, values, ids=ids)
+            metafunc.parametrize(name, marked, ids=ids)
+
+
+def _marks(value: Any) -> list[pytest.MarkDecorator]:
+    case = value[0] if isinstance(value, tuple) else value
+    return [pytest.mark.cluster, pytest.mark.xdist_group("conformance-cluster")] if case.cluster else []
+
+
+@pytest.fixture(autouse=True)
+def control_plane(request: pytest.FixtureRequest) -> None:
+    """The control plane behind the stages of a case that is played on one."""
+    if request.node.get_closest_marker("cluster"):
+        use_cluster(request.getfixturevalue("cert_manager"), request.getfixturevalue("tmp_path_factory"))
 
 
 @pytest.fixture(scope="session")

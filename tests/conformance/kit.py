@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bot.contracts.adapter import Absent, Fact, Operation, Outputs, Present, Probe, Run, Secrets, Sensor
+from bot.contracts.adapter import Absent, Discovery, Fact, Operation, Outputs, Present, Probe, Run, Secrets, Sensor
 from bot.core.errors import KeyturnError
 
 ANSWERS: dict[str, dict[str, Any]] = {
@@ -67,6 +67,8 @@ class Case:
     """It needs some, which can be wrong."""
     blind: frozenset[str] = frozenset()
     """Answers that it cannot tell from a good one."""
+    cluster: bool = False
+    """It is played on a Kubernetes control plane, which `make test-cluster` builds."""
     timeless: bool = False
     """It is as good as done before it is done: it only records, or keeps no trace to look for."""
 
@@ -115,8 +117,10 @@ def outcome(call: Callable[[], Any]) -> tuple[Any, KeyturnError | None]:
         return None, error
 
 
-def look(part: Probe | Sensor | Fact, p: Any, run: Run) -> Any:
-    """Use a probe, a sensor or a fact."""
+def look(part: Probe | Sensor | Fact | Discovery, p: Any, run: Run) -> Any:
+    """Use a probe, a sensor, a fact, or a discovery to its end."""
+    if isinstance(part, Discovery):
+        return [found for page in part.pages(p, run) for found in page]
     if isinstance(part, Probe):
         return part.measure(p, run)
     return part.last_seen(p, run) if isinstance(part, Sensor) else part.read(p, run)

@@ -17,8 +17,10 @@ import adapters
 from bot.catalog import Catalog, names
 from bot.contracts.adapter import (
     Absent,
+    Discovery,
     Effect,
     Fact,
+    Found,
     Known,
     Operation,
     Present,
@@ -215,7 +217,12 @@ def test_it_sees_and_changes_nothing(watcher: Case, parts: Catalog) -> None:
         seen = look(subject, p, run_of(stage))
         assert stage.snapshot() == before
     kind: type[Any] = Reading if issubclass(part, Probe) else Sighting if issubclass(part, Sensor) else Known
-    assert isinstance(seen, kind)
+    assert isinstance(seen, kind) or issubclass(part, Discovery)
+    if issubclass(part, Discovery):
+        assert seen, "the stage holds something to find"
+        assert all(isinstance(found, Found) and found.place and found.version and found.kind for found in seen)
+        assert len({(found.place, found.version) for found in seen}) == len(seen), "each one is listed once"
+        return
     if isinstance(seen, Reading):
         assert seen.passed is True or seen.value is not None, "the stage shows a world that is well"
         assert seen.value is None or 0 <= seen.value <= 1
@@ -253,7 +260,7 @@ def use(part: Any, stage: Stage, seconds: float = 10.0) -> Any:
     subject, p = ready(part, stage)
     if isinstance(subject, Operation):
         return subject.ensure(p, run_of(stage, seconds=seconds))
-    assert isinstance(subject, Probe | Sensor | Fact)
+    assert isinstance(subject, Probe | Sensor | Fact | Discovery)
     return look(subject, p, run_of(stage, seconds=seconds))
 
 

@@ -141,6 +141,12 @@ class Answer:
     """Whether the request is handed on first and its answer thrown away: the work is done and nobody knows."""
     cut: bool = False
     """Whether the connection is cut in place of an answer."""
+    hang: bool = False
+    """Whether no answer comes until the client goes away."""
+    garbage: bool = False
+    """Whether the answer is a page that some other server made up."""
+    skip: int = 0
+    """How many requests that match are handed on first."""
     given: int = 0
     requests: list[str] = field(default_factory=list)
 
@@ -189,6 +195,9 @@ class FaultProxy:
             self.seen.append((method, path))
             for each in self._answers:
                 if each.matches(method, path):
+                    if each.skip:
+                        each.skip -= 1
+                        return None
                     each.given += 1
                     each.requests.append(f"{method} {path}")
                     return each
@@ -236,7 +245,9 @@ class _Relay(BaseHTTPRequestHandler):
             far, reply = self._ask(body)
             reply.read()
             far.close()
-        if answer.cut:
+        if answer.hang:
+            select.select([self.connection], [], [], 30)  # whatever comes is its end
+        if answer.cut or answer.hang:
             self.close_connection = True
             _cut(self.connection)
         else:
@@ -256,9 +267,9 @@ class _Relay(BaseHTTPRequestHandler):
         }
         if answer.retry_after is not None:
             told["details"] = {"retryAfterSeconds": answer.retry_after}
-        text = json.dumps(told).encode()
+        text = b"<html>welcome</html>" if answer.garbage else json.dumps(told).encode()
         self.send_response(answer.status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", "text/html" if answer.garbage else "application/json")
         self.send_header("Content-Length", str(len(text)))
         if answer.retry_after is not None:
             self.send_header("Retry-After", str(answer.retry_after))
