@@ -9,6 +9,7 @@ from typing import Any
 
 from playground.cluster.api import ApiError
 from playground.cluster.cluster import Cluster
+from playground.cluster.stages import DELAY
 from playground.estate import Estate
 from playground.installation import settings_of
 from tests.real.control_plane.manifests import deployment
@@ -19,6 +20,8 @@ SIGNER, VERIFIER = "jobs-manager", "requests-proxy"
 PART_OF = {"app.kubernetes.io/part-of": "requests-proxy"}
 SELECTOR = "app.kubernetes.io/part-of=requests-proxy"
 CREDENTIAL = "proxy-signing"
+BECOMES_READY = "300ms"
+"""A pod takes so long, so that who looks at once after a restart always finds it under way."""
 OTHER = "log-level"
 """An entry of the Secret that is no key."""
 
@@ -37,9 +40,8 @@ RULES: list[dict[str, Any]] = [
 class Shop:
     """One namespace. Its first key is v1."""
 
-    def __init__(self, cluster: Cluster, namespace: str, *, behaves: str | None = None, life: str = "7776000") -> None:
+    def __init__(self, cluster: Cluster, namespace: str) -> None:
         self.cluster, self.namespace = cluster, namespace
-        self.behaves, self.life = behaves, life
         self.workloads = [f"deployment/{name}" for name in (SIGNER, VERIFIER)]
         self.secret_path = f"/api/v1/namespaces/{namespace}/secrets/{SECRET}"
         self.deployments_path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
@@ -54,20 +56,30 @@ class Shop:
         self.settle()
 
     def _deployment(self, name: str, replicas: int) -> dict[str, Any]:
-        made = deployment(self.namespace, name, replicas=replicas, behaves=self.behaves)
+        told = {DELAY: BECOMES_READY}
+        made = deployment(self.namespace, name, replicas=replicas, behaves="slow", annotations=told)
         template = made["spec"]["template"]
         template["metadata"]["labels"] |= PART_OF
         template["spec"]["volumes"] = [{"name": "keys", "secret": {"secretName": SECRET}}]
         (container,) = template["spec"]["containers"]
         container["volumeMounts"] = [{"name": "keys", "mountPath": "/keys"}]
         if name == SIGNER:
-            container["env"] = [{"name": "tokenTtlSeconds", "value": self.life}]
+            container["env"] = [{"name": "tokenTtlSeconds", "value": str(90 * 86400)}]
         return made
 
     def data(self) -> dict[str, bytes]:
         """What the Secret holds."""
         held = self.cluster.api.get(self.secret_path).get("data", {})
         return {name: base64.b64decode(value) for name, value in held.items()}
+
+    def write(self, **entries: bytes | None) -> None:
+        """Change entries by hand; None removes one."""
+        coded = {name: None if value is None else base64.b64encode(value).decode() for name, value in entries.items()}
+        self.cluster.api.merge(self.secret_path, {"data": coded})
+
+    def generations(self) -> dict[str, int]:
+        """How often each Deployment was changed, by name."""
+        return {each["metadata"]["name"]: each["metadata"]["generation"] for each in self.deployments()}
 
     def deployments(self) -> list[dict[str, Any]]:
         """The Deployments as they are now."""
@@ -105,7 +117,7 @@ class Shop:
         """What the runbook wants to know."""
         return {
             "namespace": self.namespace,
-            "secret": SECRET,
+            "secret_name": SECRET,
             "workloads": self.workloads,
             "signer": f"deployment/{SIGNER}",
             "selector": SELECTOR,
@@ -115,6 +127,11 @@ class Shop:
             "total": "tokens_total",
             "dependants": [f"{counters.url}/healthz"],
         }
+
+    def has_account(self) -> bool:
+        """Whether pods can be made in the namespace."""
+        path = f"/api/v1/namespaces/{self.namespace}/serviceaccounts"
+        return any(each["metadata"]["name"] == "default" for each in self.cluster.api.get(path)["items"])
 
     def gone(self) -> bool:
         """Whether the namespace is no more."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from playground.cluster.api import ApiError, Manifest
 from playground.cluster.cluster import Cluster
@@ -140,14 +139,11 @@ class ClusterGround:
 
     def rollouts(self) -> Counter[str]:
         """How often each Deployment has been rolled out since the run began."""
-        return Counter({name: made - self._base[name] for name, made in self._generations().items()})
+        return Counter({name: made - self._base[name] for name, made in self.shop.generations().items()})
 
     def count_from(self, rollouts: Counter[str]) -> None:
         """So often they have been, as things stand now."""
-        self._base = Counter({name: made - rollouts[name] for name, made in self._generations().items()})
-
-    def _generations(self) -> dict[str, int]:
-        return {each["metadata"]["name"]: each["metadata"]["generation"] for each in self.shop.deployments()}
+        self._base = Counter({name: made - rollouts[name] for name, made in self.shop.generations().items()})
 
     def _judge_notes(self, story: Story) -> list[str]:
         """keyturn's own notes speak of nothing that is gone."""
