@@ -4,14 +4,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
+ESTATE ?= small
 
 .PHONY: playground test test-unit test-real test-cluster test-image cover soak lint format docs bench lock clean help
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-playground: $(VENV)/.synced  ## Try everything on this machine
-	$(BIN)/python -m bot playground $(ARGS)
+playground: $(VENV)/.synced  ## Try everything on this machine; ESTATE=kubernetes with a real control plane
+	$(BIN)/python -m bot playground --estate $(ESTATE) $(ARGS)
 
 test: $(VENV)/.synced-dev  ## All tests that need nothing but this machine
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -28,6 +29,15 @@ audit_app = typer.Typer(help="The audit chain: verify it, export it.", no_args_i
 app.add_typer(audit_app, name="audit")
 
 GOOD, PROBLEMS, WRONG = 0, 1, 2
+
+
+class Where(StrEnum):
+    """What the playground has to rotate in."""
+
+    SMALL = "small"
+    KUBERNETES = "kubernetes"
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 
@@ -166,13 +176,16 @@ def playground(
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8765,
     folder: Annotated[Path, typer.Option(help="Where its database and keys are kept.")] = Path(".playground"),
     rate: Annotated[float, typer.Option(help="How much faster its clock runs.")] = 1440.0,
+    estate: Annotated[
+        Where, typer.Option(help="What there is to rotate in: small, or kubernetes for a real control plane as well.")
+    ] = Where.SMALL,
 ) -> None:
     """Try everything on this machine: a Slack workspace, a small estate, and the bot."""
     try:
         from playground.launch import play
     except ModuleNotFoundError as error:
         _fail(f"The playground needs the package {error.name}; install keyturn[playground].", WRONG)
-    _exit(play(port, folder, rate))
+    _exit(play(port, folder, rate, estate.value))
 
 
 @audit_app.command("verify")

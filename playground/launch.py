@@ -11,14 +11,20 @@ import threading
 import time
 import urllib.error
 import urllib.request
+from contextlib import ExitStack
 from pathlib import Path
 from types import FrameType
 
+from playground.cluster.build import Missing
+from playground.cluster.cluster import ClusterError
+from playground.cluster.site import Site, started
 from playground.estate import Estate
 from playground.installation import settings_of, text_of
 from playground.workspace.workspace import Workspace
 
 READY_SECONDS = 60.0
+SMALL, KUBERNETES = "small", "kubernetes"
+"""What there is to rotate in: the small estate alone, or a Kubernetes cluster beside it."""
 REST_SECONDS = 2.0
 
 
@@ -86,7 +92,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def play(port: int, folder: Path, rate: float) -> int:
+def play(port: int, folder: Path, rate: float, estate: str = SMALL) -> int:
     """Run until interrupted. Everything starts anew each time; the last run's state is removed first."""
     folder = folder.resolve()
     if folder.exists() and not (folder / "playground").exists() and any(folder.iterdir()):
@@ -95,26 +101,40 @@ def play(port: int, folder: Path, rate: float) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     (folder / "playground").touch()
-    with Estate.start(rate=rate, directory=folder / "estate") as estate:
-        assert estate.clients is not None
-        places = (Path(__file__).with_name("manifest.yml"), Path(__file__).parents[1] / "manifest.yml")
-        manifest = next((place for place in places if place.exists()), None)  # in the wheel, in a checkout
-        try:
-            workspace = Workspace.start(
-                manifest=manifest,
-                port=port,
-                strip_url=f"{estate.clients.address}/strip",
-            )
-        except OSError as error:
-            print(f"Port {port} cannot be used ({error.strerror}); choose another with --port.", file=sys.stderr)
-            return 2
-        with workspace:
-            return _play(workspace, estate, folder, rate)
+    try:
+        with ExitStack() as stack:
+            small = stack.enter_context(Estate.start(rate=rate, directory=folder / "estate"))
+            site = None
+            if estate == KUBERNETES:
+                site = stack.enter_context(started(small.clock, folder / "cluster"))
+            return _open(port, small, site, folder, rate)
+    except (Missing, ClusterError) as error:
+        print(f"The playground's cluster does not start: {error}", file=sys.stderr)
+        return 2
 
 
-def _play(workspace: Workspace, estate: Estate, folder: Path, rate: float) -> int:
+def _open(port: int, estate: Estate, site: Site | None, folder: Path, rate: float) -> int:
+    """Open the workspace, and play in it."""
+    assert estate.clients is not None
+    places = (Path(__file__).with_name("manifest.yml"), Path(__file__).parents[1] / "manifest.yml")
+    manifest = next((place for place in places if place.exists()), None)  # in the wheel, in a checkout
+    try:
+        workspace = Workspace.start(
+            manifest=manifest,
+            port=port,
+            strip_url=f"{estate.clients.address}/strip",
+        )
+    except OSError as error:
+        print(f"Port {port} cannot be used ({error.strerror}); choose another with --port.", file=sys.stderr)
+        return 2
+    with workspace:
+        return _play(workspace, estate, site, folder, rate)
+
+
+def _play(workspace: Workspace, estate: Estate, site: Site | None, folder: Path, rate: float) -> int:
     config = folder / "keyturn.yml"
-    config.write_text(text_of(settings_of(estate)))
+    settings = settings_of(estate)
+    config.write_text(text_of(site.extend(settings) if site else settings))
     health = f"127.0.0.1:{free_port()}"
     environment = workspace.environment() | {
         "KEYTURN_DATABASE_URL": f"sqlite:///{folder}/keyturn.db",
@@ -128,7 +148,7 @@ def _play(workspace: Workspace, estate: Estate, folder: Path, rate: float) -> in
             print(f"The bot did not become ready; its log is {folder}/bot.log:", file=sys.stderr)
             print((folder / "bot.log").read_text()[-2000:], file=sys.stderr)
             return 1
-        print(_welcome(workspace, rate, bot.process.pid, folder), flush=True)
+        print(_welcome(workspace, rate, bot.process.pid, folder, site), flush=True)
         threading.Thread(target=bot.supervise, name="supervisor", daemon=True).start()
         _until_interrupted()
     finally:
@@ -136,11 +156,15 @@ def _play(workspace: Workspace, estate: Estate, folder: Path, rate: float) -> in
     return 0
 
 
-def _welcome(workspace: Workspace, rate: float, pid: int, folder: Path) -> str:
+def _welcome(workspace: Workspace, rate: float, pid: int, folder: Path, site: Site | None) -> str:
+    inside = (
+        f"  In Kubernetes:      /rotate start requests-proxy-key   (kubeconfig: {site.kubeconfig})\n" if site else ""
+    )
     return (
         f"\n  Open {workspace.url}\n\n"
         f"  As Alice, in #ops:  /rotate start identity-signing     Then, as Bob: Approve.\n"
         f"  Also there:         /rotate start billing-api-key      /rotate help\n"
+        f"{inside}"
         f"  An emergency:       /rotate revoke identity-signing    (Alice asks, Bob or Carol approves)\n"
         f"  Its clock runs {rate:g} times faster: a day takes {86400 / rate:.0f} seconds. Nothing else differs.\n"
         f"  The bot is process {pid}: kill -9 it in the middle; it is started again and goes on.\n"

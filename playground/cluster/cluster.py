@@ -19,6 +19,7 @@ from playground.cluster.api import Api, ApiError, Manifest
 from playground.cluster.build import Parts
 from playground.cluster.keeper import SOCKET
 from playground.cluster.kubeconfig import write_kubeconfig
+from playground.cluster.plane import LOG
 from playground.cluster.stages import BEHAVES, BEHAVIOURS, PODS_BEHAVE
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +91,11 @@ class Cluster:
     def pids(self) -> dict[str, int]:
         """The process ids of its servers."""
         return self._own().ask("pids")
+
+    @property
+    def pod_log(self) -> Path:
+        """The file that `kubectl logs` shows for every pod: lines `<RFC 3339 time> stdout F <text>`."""
+        return self.folder / LOG
 
     def close(self) -> None:
         """Leave; the last one to leave stops the servers and waits for them."""

@@ -1,13 +1,15 @@
 """The consumers of a signing secret: devices whose tokens a signer in a pod signs and every verifier in a pod checks.
 
-Counted is every token that is presented. `GET /stats?over=seconds` answers in the shape of the estate's clients, so
-that the same adapter reads it; `refusals` says why tokens were refused, and which key they named.
+Counted is every token that is presented. `GET /stats?over=seconds` answers in the shape of the estate's clients, with
+`refusals` that say why tokens were refused and which key they named; `GET /verifiers/stats` says in the shape of a
+gateway what all verifiers together have counted, `GET /metrics` the same for Prometheus.
 """
 
 from __future__ import annotations
 
 import random
 import threading
+import uuid
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -21,23 +23,34 @@ from playground.cluster.pods import Pod, Pods
 from playground.cluster.stateless import EXPIRED, VALID, kid_of
 from playground.estate.clock import VirtualClock
 from playground.estate.faults import Faults
-from playground.estate.server import Reply, Route
+from playground.estate.server import Reply, Route, Text
 from playground.estate.service import Service, open_http
 from playground.estate.tally import KeyTally, Window, window_asked
 
 RECENT = 3600.0
+EARLY = 0.1
+"""The share of its life at which a token's successor is fetched before its end."""
 NO_TOKEN, NO_REPLICA = "no_token", "no_replica"
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    text: str = field(repr=False)
+    kid: str
+    expires: float
 
 
 @dataclass(slots=True)
 class _Device:
-    """Holds one token until it expires, whatever anybody says about it: a stateless token cannot be recalled."""
+    """Presents one token until it expires, whatever anybody says about it: a stateless token cannot be recalled.
+
+    Shortly before, it fetches the next one, so that a signer that restarts does not leave it without.
+    """
 
     name: str
-    token: str = field(default="", repr=False)
-    kid: str = ""
-    expires: float = 0.0
-    renew: float = 0.0
+    token: _Token | None = None
+    until: float = 0.0
+    spare: _Token | None = None
 
 
 class Consumers(Service):
@@ -66,7 +79,7 @@ class Consumers(Service):
         self._devices = [_Device(f"device-{number + 1}") for number in range(self._count)]
         self._lock = threading.Lock()
         self._logins = self._failures = self._token_failures = self._rounds = 0
-        self._begun = False
+        self._begun, self._boot = False, uuid.uuid4().hex
         self._refusals: Counter[tuple[str, str]] = Counter()
         self._window = Window(self.clock)
         self._by_kid = KeyTally(self.clock)
@@ -86,6 +99,8 @@ class Consumers(Service):
         return [
             Route("GET", "/healthz", lambda _: Reply(200, {"status": "ok"})),
             Route("GET", "/stats", lambda request: Reply(200, self.stats(window_asked(request)))),
+            Route("GET", "/verifiers/stats", lambda request: Reply(200, self.verified(window_asked(request)))),
+            Route("GET", "/metrics", lambda _: Reply(200, Text(self._metrics()))),
         ]
 
     def stats(self, over: float = RECENT) -> dict[str, Any]:
@@ -110,11 +125,39 @@ class Consumers(Service):
                 "refusals": refusals,
                 "counting_since": self._since,
                 "clients": {
-                    device.name: {"application": "devices", "api_key_id": None, "kid": device.kid or None}
+                    device.name: {
+                        "application": "devices",
+                        "api_key_id": None,
+                        "kid": device.token.kid if device.token else None,
+                    }
                     for device in self._devices
                 },
                 "replicas": {pod.name: pod.describe() for pod in self.pods.all()},
             }
+
+    def verified(self, over: float = RECENT) -> dict[str, Any]:
+        """What `GET /verifiers/stats` answers: the counters of every replica in one; all of them know `kids`."""
+        good, bad = self._window.sums(over)
+        known = [set(pod.keys) for pod in self._verifiers()]
+        return {
+            "name": "verifiers",
+            "boot_id": self._boot,
+            "counting_since": self._since,
+            "last_restart_marker": None,
+            "cache_age_seconds": 0.0,
+            "cache_ttl_seconds": self._life,
+            "kids": sorted(set.intersection(*known)) if known else [],
+            "by_kid": self._by_kid.show(),
+            "window": {"seconds": over, "accepted": good, "refused": bad},
+        }
+
+    def _metrics(self) -> str:
+        with self._lock:
+            counted = Counter({VALID: self._logins})
+            for (reason, _), count in self._refusals.items():
+                counted[reason] += count
+        lines = [f'requests_with_token_total{{verdict="{verdict}"}} {count}' for verdict, count in counted.items()]
+        return "\n".join(["# TYPE requests_with_token_total counter", *lines, ""])
 
     @property
     def refused(self) -> int:
@@ -127,54 +170,55 @@ class Consumers(Service):
         while not self._halt.wait(self._pause):
             if self.faults.value("paused"):
                 continue
-            self._renew(chance)
+            now = self.clock.now()
+            self._renew(now, chance)
             # Before there is a token and a replica for the first time, the release is not installed yet.
             self._begun = self._begun or (all(device.token for device in self._devices) and bool(self._verifiers()))
             if self._begun:
-                self._present()
+                self._present(now)
                 with self._lock:
                     self._rounds += 1
 
     def _verifiers(self) -> list[Pod]:
         return self.pods.ready(VERIFIER)
 
-    def _renew(self, chance: random.Random) -> None:
-        now = self.clock.now()
-        due = [device for device in self._devices if now >= device.renew]
+    def _renew(self, now: float, chance: random.Random) -> None:
+        early = now + self._life * EARLY
+        due = [device for device in self._devices if device.spare is None and early >= device.until]
         signers = self.pods.ready(SIGNER)
-        if not due or not signers:
-            return
-        answer = self._ask(chance.choice(signers), "sign", {"subjects": [device.name for device in due]})
-        if answer is None:
-            with self._lock:
-                self._token_failures += len(due)
-            return
-        for device, token in zip(due, answer["tokens"], strict=True):
-            first = not device.token
-            device.token, device.kid, device.expires = token, kid_of(token), float(answer["expires"])
-            share = (self._devices.index(device) + 1) / len(self._devices) if first else 1.0
-            device.renew = now + self._life * share
+        if due and signers:
+            answer = self._ask(chance.choice(signers), "sign", {"subjects": [device.name for device in due]})
+            if answer is None:
+                with self._lock:
+                    self._token_failures += len(due)
+            else:
+                for device, text in zip(due, answer["tokens"], strict=True):
+                    device.spare = _Token(text, kid_of(text), float(answer["expires"]))
+        for number, device in enumerate(self._devices, 1):
+            if device.spare is not None and now >= device.until:
+                share = number / len(self._devices) if device.token is None else 1.0
+                device.until = device.spare.expires - self._life * (1 - share)
+                device.token, device.spare = device.spare, None
 
-    def _present(self) -> None:
+    def _present(self, now: float) -> None:
         """Present every live token to every Ready verifier: which one a request meets is chance in real life."""
-        now = self.clock.now()
-        live = [device for device in self._devices if now < device.expires]
-        replicas = self._verifiers()
+        tokens = [device.token for device in self._devices if device.token is not None]
+        live = [token for token in tokens if now < token.expires]
         for _ in range(len(self._devices) - len(live)):
             self._count_one(NO_TOKEN, "")
         answered = 0
-        for replica in replicas:
-            answer = self._ask(replica, "verify", {"tokens": [device.token for device in live]})
+        for replica in self._verifiers():
+            answer = self._ask(replica, "verify", {"tokens": [token.text for token in live]})
             if answer is None:  # it went while it was asked: a load balancer passes on to the next
                 continue
             answered += 1
             after = self.clock.now()
-            for device, verdict in zip(live, answer["verdicts"], strict=True):
-                if verdict != EXPIRED or after < device.expires:  # else it expired on the way
-                    self._count_one(verdict, device.kid)
+            for token, verdict in zip(live, answer["verdicts"], strict=True):
+                if verdict != EXPIRED or after < token.expires:  # else it expired on the way
+                    self._count_one(verdict, token.kid)
         if not answered:
-            for device in live:
-                self._count_one(NO_REPLICA, device.kid)
+            for token in live:
+                self._count_one(NO_REPLICA, token.kid)
 
     def _count_one(self, verdict: str, kid: str) -> None:
         good = verdict == VALID

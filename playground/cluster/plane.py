@@ -29,6 +29,8 @@ CONTROLLERS = (
     "disruption-controller", "clusterrole-aggregation-controller", "node-lifecycle-controller",
 )  # fmt: skip
 NODE = "node-1"
+LOG = "pods.log"
+"""What every pod of the cluster has logged: kwok keeps no logs of its own, and shows this file."""
 _BUSY = "address already in use"
 _AUDIT = {
     "apiVersion": "audit.k8s.io/v1",
@@ -125,9 +127,11 @@ class ControlPlane:
         tokens.write_text("".join(f'{token},{name},{name},"system:masters"\n' for token, name in lines))
         (self._folder / "audit-policy.yaml").write_text(json.dumps(_AUDIT))
         (self._folder / "stages.yaml").write_text(compose(self._parts))
+        (self._folder / LOG).touch()
+        (self._folder / "logs.yaml").write_text(json.dumps(_logs(self._folder / LOG)))
 
     def _declare(self) -> dict[str, Program]:
-        folder, (client, peer, port) = self._folder, _free_ports(3)
+        folder, (client, peer, port, kubelet) = self._folder, _free_ports(4)
         etcd, self.server = f"http://127.0.0.1:{client}", f"https://127.0.0.1:{port}"
         certificate, key = self._serving
         servers = folder / "servers.kubeconfig"
@@ -162,7 +166,9 @@ class ControlPlane:
             "kube-scheduler": [kubernetes, "kube-scheduler", *client_options, *alone],
             "kwok": [
                 str(self._parts.program("kwok")), f"--kubeconfig={servers}", "--manage-all-nodes=true",
-                f"--config={folder}/stages.yaml",
+                f"--config={folder}/stages.yaml", f"--config={folder}/logs.yaml",
+                f"--server-address=127.0.0.1:{kubelet}", "--node-ip=127.0.0.1", f"--node-port={kubelet}",
+                f"--tls-cert-file={certificate}", f"--tls-private-key-file={key}",
             ],
             "cert-manager": [str(self._parts.program("cert-manager")), f"-kubeconfig={servers}"],
         }  # fmt: skip
@@ -212,6 +218,15 @@ class ControlPlane:
             except (ApiError, Unreachable) as error:
                 last = str(error)
         raise PlaneError(f"{name} was not ready within {PATIENCE:g} s: {last}\n{self._programs[name].tail()}")
+
+
+def _logs(file: Path) -> dict[str, Any]:
+    return {
+        "apiVersion": "kwok.x-k8s.io/v1alpha1",
+        "kind": "ClusterLogs",
+        "metadata": {"name": "logs"},
+        "spec": {"logs": [{"logsFile": str(file)}]},
+    }
 
 
 def _free_ports(count: int) -> list[int]:

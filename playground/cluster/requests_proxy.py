@@ -15,6 +15,9 @@ from playground.cluster.pods import CONSUMER_LABEL, SECRET
 from playground.cluster.stages import BEHAVES, CONSUMER
 
 SIGNS, VERIFIES = "jobs-manager", "requests-proxy"
+PART_OF = "requests-proxy"
+TTL = "tokenTtlSeconds"
+"""The variable of the signer that says how long a token lives."""
 
 
 def secret_name(release: str) -> str:
@@ -27,8 +30,8 @@ def new_key() -> str:
     return base64.b64encode(secrets.token_urlsafe(32).encode()).decode()
 
 
-def release(namespace: str, name: str = "demo", *, replicas: int = 3) -> list[dict[str, Any]]:
-    """The Secret with one key, and both Deployments."""
+def release(namespace: str, name: str = "demo", *, life: float, replicas: int = 3) -> list[dict[str, Any]]:
+    """The Secret with one key, and both Deployments; tokens live for `life` seconds."""
     secret = {
         "apiVersion": "v1",
         "kind": "Secret",
@@ -41,8 +44,8 @@ def release(namespace: str, name: str = "demo", *, replicas: int = 3) -> list[di
     }
     return [
         secret,
-        _deployment(namespace, name, SIGNS, SIGNER, 1),
-        _deployment(namespace, name, VERIFIES, VERIFIER, replicas),
+        _deployment(namespace, name, SIGNS, SIGNER, 1, [{"name": TTL, "value": f"{life:g}"}]),
+        _deployment(namespace, name, VERIFIES, VERIFIER, replicas, []),
     ]
 
 
@@ -55,19 +58,32 @@ def rules(name: str = "demo") -> list[dict[str, Any]]:
             "resourceNames": [secret_name(name)],
             "verbs": ["get", "patch", "update"],
         },
-        {"apiGroups": ["apps"], "resources": ["deployments", "replicasets"], "verbs": ["get", "list", "watch"]},
+        {
+            "apiGroups": ["apps"],
+            "resources": ["deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"],
+            "verbs": ["get", "list", "watch"],
+        },
+        {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": ["get", "list", "watch"]},
         {
             "apiGroups": ["apps"],
             "resources": ["deployments"],
             "resourceNames": [f"{name}-{SIGNS}", f"{name}-{VERIFIES}"],
             "verbs": ["patch"],
         },
-        {"apiGroups": [""], "resources": ["pods"], "verbs": ["get", "list", "watch"]},
+        {"apiGroups": [""], "resources": ["pods", "pods/log", "configmaps"], "verbs": ["get", "list", "watch"]},
     ]
 
 
-def _deployment(namespace: str, release: str, application: str, role: str, replicas: int) -> dict[str, Any]:
-    labels = {"app": application, "app.kubernetes.io/instance": release}
+def _deployment(
+    namespace: str, release: str, application: str, role: str, replicas: int, variables: list[dict[str, str]]
+) -> dict[str, Any]:
+    labels = {"app": application, "app.kubernetes.io/instance": release, "app.kubernetes.io/part-of": PART_OF}
+    container = {
+        "name": application,
+        "image": application,
+        "env": variables,
+        "envFrom": [{"secretRef": {"name": secret_name(release)}}],
+    }
     told = {BEHAVES: CONSUMER, SECRET: secret_name(release)}
     return {
         "apiVersion": "apps/v1",
@@ -78,7 +94,7 @@ def _deployment(namespace: str, release: str, application: str, role: str, repli
             "selector": {"matchLabels": labels},
             "template": {
                 "metadata": {"labels": labels | {CONSUMER_LABEL: role}, "annotations": told},
-                "spec": {"containers": [{"name": application, "image": application}]},
+                "spec": {"containers": [container]},
             },
         },
     }

@@ -61,11 +61,15 @@ class Request:
 
 
 class Reply(NamedTuple):
-    """A JSON answer."""
+    """An answer: JSON, or `Text` as it is."""
 
     status: int
     body: Any
     headers: Mapping[str, str] = {}
+
+
+class Text(str):
+    """A body that is plain text, not JSON."""
 
 
 class Route(NamedTuple):
@@ -256,6 +260,8 @@ class _Connection(BaseHTTPRequestHandler):
         else:
             status, headers, kind = answer.status, dict(answer.headers), "application/json"
             payload = b"" if status == 204 else json.dumps(answer.body).encode()
+            if isinstance(answer.body, Text):
+                kind, payload = "text/plain; charset=utf-8", answer.body.encode()
         self.send_response(status)
         for name, value in {"Content-Type": kind, "Content-Length": str(len(payload)), **headers}.items():
             self.send_header(name, value)

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,16 @@ def test_a_deployment_rolls_out_and_restarts(cluster: Cluster, namespace: str) -
         return not before & {pod["metadata"]["uid"] for pod in pods(cluster, namespace, "web")}
 
     cluster.wait(replaced, "the old pods are gone")
+
+
+def test_pods_show_the_log_that_was_written_for_them(own_cluster: Cluster) -> None:
+    line = f"{datetime.now(UTC).isoformat()} stdout F unauthorized: unknown kid v1\n"
+    own_cluster.pod_log.write_text(line * 3)
+    with own_cluster.namespace() as namespace:
+        own_cluster.apply(deployment(namespace, "web"))
+        own_cluster.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+        shown = own_cluster.kubectl("-n", namespace, "logs", "deployment/web", "--since=1h")
+    assert shown.count("unauthorized: unknown kid v1") == 3
 
 
 @pytest.mark.parametrize(("behaves", "reason"), [("crash", "CrashLoopBackOff"), ("image", "ImagePullBackOff")])

@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
+from adapters import clients, gateways
 from playground.cluster.api import Api
 from playground.cluster.cluster import Cluster
 from playground.cluster.consumer import SIGNER, VERIFIER
@@ -65,7 +66,7 @@ def install(cluster: Cluster, namespace: str) -> Callable[..., Any]:
 
     @contextmanager
     def installed(life: float, devices: int = 24) -> Iterator[Installation]:
-        cluster.apply(*release(namespace, replicas=REPLICAS))
+        cluster.apply(*release(namespace, life=life, replicas=REPLICAS))
         api = Api(cluster.server, cluster.ca, cluster.admin_token)
         with Consumers(VirtualClock(), api, namespace, life=life, devices=devices) as consumers:
             made = Installation(cluster, namespace, consumers)
@@ -139,6 +140,7 @@ def test_a_process_comes_and_goes_with_its_pod_and_shows_no_secret(install: Call
         answer = httpx.get(f"{installation.consumers.address}/stats", params={"over": "60"}).text
         assert value.decode() not in answer
         assert {"counting_since", "by_kid", "by_api_key", "window", "clients"} <= set(json.loads(answer))
+        assert _as_adapters_read(installation.consumers)
         victim = installation.consumers.pods.ready(VERIFIER)[0]
         pid = victim.process.pid
         os.kill(pid, 9)
@@ -164,6 +166,19 @@ def test_a_signer_whose_key_is_gone_does_not_become_ready(install: Callable[...,
         installation.cluster.wait(crashing, "the new signer crashes while the old one serves")
         installation.rounds()
         assert installation.consumers.refused == 0
+
+
+def _as_adapters_read(consumers: Consumers) -> bool:
+    """The adapters that count for a rotation read both pages, and see the same key in use."""
+    told = clients.Stats.model_validate(httpx.get(f"{consumers.address}/stats", params={"over": "60"}).json())
+    counted = httpx.get(f"{consumers.address}/verifiers/stats", params={"over": "60"}).json()
+    verified = gateways.Stats.model_validate(counted)
+    metrics = httpx.get(f"{consumers.address}/metrics").text
+    assert verified.kids == ["v1"]
+    assert set(told.by_kid) == set(verified.by_kid) == {"v1"}
+    assert verified.by_kid["v1"].refused == verified.window.refused == told.window.failures == 0
+    assert verified.window.accepted >= told.window.logins > 0
+    return 'requests_with_token_total{verdict="ok"}' in metrics
 
 
 def _resident(pid: int) -> float:
