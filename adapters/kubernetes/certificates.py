@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Annotated, Any
@@ -70,8 +72,16 @@ def serial(client: Client, run: Run, p: OneCertificate, found: Found) -> str:
             about = one.get("metadata") or {}
             owned = any(owner.get("uid") == uid for owner in about.get("ownerReferences") or [])
             if owned and (about.get("annotations") or {}).get(REVISION) == wanted:
-                return serial_of(str((one.get("status") or {}).get("certificate") or ""))
+                return serial_of(_issued(one))
     return ""
+
+
+def _issued(request: Found) -> str:
+    """The certificate in PEM that a request has led to; empty when there is none yet."""
+    try:
+        return base64.b64decode(str((request.get("status") or {}).get("certificate") or "")).decode("ascii", "replace")
+    except (binascii.Error, ValueError):
+        return ""
 
 
 class RenewCertificate(Placed, Operation):

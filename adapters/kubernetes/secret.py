@@ -99,11 +99,14 @@ def edit(client: Client, run: Run | None, place: Place, ours: Callable[[str], bo
     first: View | None = None
     for _ in range(TRIES):
         view = look(client, run, place)
-        change = decide(view)
+        try:
+            change = decide(view)
+        except Permanent:
+            _refuse_foreign(first or view, view, ours)  # what others did in between explains it better
+            raise
         if change is None:
             return view
-        if first is not None:
-            _refuse_foreign(first, view, ours)
+        _refuse_foreign(first or view, view, ours)
         after = {**view.data, **change.data}
         _check(view, after)
         body: dict[str, Any] = {

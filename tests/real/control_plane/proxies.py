@@ -231,6 +231,7 @@ class _FaultServer(ThreadingHTTPServer):
 class _Relay(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _FaultServer
+    far: http.client.HTTPSConnection | None = None
 
     def log_message(self, format: str, *args: Any) -> None:
         """Say nothing: requests carry tokens."""
@@ -242,9 +243,8 @@ class _Relay(BaseHTTPRequestHandler):
             self._hand_on(body)
             return
         if answer.after:
-            far, reply = self._ask(body)
+            reply = self._ask(body)
             reply.read()
-            far.close()
         if answer.hang:
             select.select([self.connection], [], [], 30)  # whatever comes is its end
         if answer.cut or answer.hang:
@@ -276,16 +276,19 @@ class _Relay(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(text)
 
-    def _ask(self, body: bytes) -> tuple[http.client.HTTPSConnection, http.client.HTTPResponse]:
+    def _ask(self, body: bytes) -> http.client.HTTPResponse:
+        """Over the connection that this client's calls have used before: a handshake takes longer than most calls."""
         host, port = self.server.owner.target
-        far = http.client.HTTPSConnection(host, port, context=self.server.owner.trust, timeout=300)
+        far = self.far or http.client.HTTPSConnection(host, port, context=self.server.owner.trust, timeout=300)
+        self.far = far
         headers = {name: value for name, value in self.headers.items() if name.lower() not in HOP}
         far.request(self.command, self.path, body=body or None, headers=headers)
-        return far, far.getresponse()
+        return far.getresponse()
 
     def _hand_on(self, body: bytes) -> None:
         """Pass the answer on as it comes, in chunks: a watch never ends by itself."""
-        far, reply = self._ask(body)
+        reply = self._ask(body)
+        whole = False
         try:
             self.send_response(reply.status)
             for name, value in reply.getheaders():
@@ -300,8 +303,21 @@ class _Relay(BaseHTTPRequestHandler):
                 self.wfile.flush()
             if not bare:
                 self.wfile.write(b"0\r\n\r\n")
+            reply.read()  # it is at its end, and the connection free
+            whole = True
         finally:
-            far.close()
+            if not whole:
+                self._leave()
+
+    def finish(self) -> None:
+        """The client has gone."""
+        self._leave()
+        super().finish()
+
+    def _leave(self) -> None:
+        if self.far is not None:
+            self.far.close()
+            self.far = None
 
 
 def _cut(connection: socket.socket) -> None:

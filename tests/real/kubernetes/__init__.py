@@ -1,0 +1,1 @@
+"""The adapter of Kubernetes against a real control plane."""

@@ -1,0 +1,143 @@
+"""What an account may do: asked of the cluster itself, told by name, and enough for the words that declare it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adapters.kubernetes.permissions import parse
+from bot.core.errors import Permanent, Transient
+from playground.cluster.cluster import Cluster
+from tests.real.control_plane.manifests import deployment
+from tests.real.control_plane.proxies import FaultProxy, TcpProxy
+from tests.real.kubernetes.conftest import Bench
+
+OLD = "first-key-value-77aa"
+
+
+def rules(permissions: Iterable[str]) -> list[dict[str, Any]]:
+    """The rules of a Role that grants exactly this."""
+    made = []
+    for text in permissions:
+        one = parse(text)
+        resource = one.resource + (f"/{one.subresource}" if one.subresource else "")
+        rule: dict[str, Any] = {"apiGroups": [one.group], "resources": [resource], "verbs": list(one.verbs)}
+        made.append(rule | ({"resourceNames": [one.name]} if one.name else {}))
+    return made
+
+
+def as_account(bench: Bench, permissions: Iterable[str], folder: Path) -> Bench:
+    account = bench.cluster.account(bench.namespace, "rotator", rules(permissions))
+    return Bench(bench.cluster, bench.namespace, bench.cluster.kubeconfig(folder / "rotator", account))
+
+
+def test_what_words_declare_is_enough_and_is_no_list_of_secrets(bench: Bench, tmp_path: Path) -> None:
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    bench.secret("other", {"active": "v1", "key.v1": OLD})
+    bench.cluster.apply(deployment(bench.namespace, "web"))
+    known = {"namespace": bench.namespace, "secret": "admin", "workload": "deployment/web"}
+    words = ("add_key", "point_key", "remove_key", "purge_key", "key_present", "restart", "roll_back", "rolled_out")
+    needed = {
+        text for word in words if (part := bench.catalog.part(f"kubernetes.{word}")) for text in part.needs(known)
+    }
+    limited = as_account(bench, needed, tmp_path)
+    assert limited.client.access(needed, limited.run()) == ()
+    bench.until("rolled_out", workload="deployment/web")
+    limited.do("add_key", secret="admin")
+    limited.do("restart", workload="deployment/web")
+    limited.until("rolled_out", workload="deployment/web")
+    limited.do("point_key", "keyturn-R-7-flip-0", secret="admin", version="v2")
+    limited.do("remove_key", "keyturn-R-7-remove-0", secret="admin", version="v1")
+    limited.do("purge_key", "keyturn-R-7-purge-0", secret="admin", version="v1")
+    with pytest.raises(Permanent, match="may not get Secret other") as caught:
+        limited.do("add_key", "keyturn-R-8-add-0", secret="other")
+    assert f"grant get on secrets other in namespace {bench.namespace}" in caught.value.hint
+    with pytest.raises(Permanent, match="may not list secrets"):
+        limited.found("secrets")
+    foreign = "secrets: get, patch @ default/kube-system/other"
+    wider = [*needed, f"secrets: get, patch @ default/{bench.namespace}/other", "secrets: list", foreign]
+    assert set(limited.client.access(wider, limited.run())) == set(wider) - needed
+
+
+def test_credentials_that_were_renewed_on_disk_are_used(bench: Bench) -> None:
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    assert bench.fact("active_version", secret="admin") == "v1"
+    told = json.loads(bench.kubeconfig.read_text())
+    good = told["users"][0]["user"]["token"]
+    told["users"][0]["user"]["token"] = "expired-token-0123456789"
+    bench.kubeconfig.write_text(json.dumps(told))
+    with pytest.raises(Permanent, match="401") as caught:
+        bench.fact("active_version", secret="admin")
+    assert "renew" in caught.value.hint
+    assert "expired-token" not in f"{caught.value} {caught.value.hint}"
+    token = bench.kubeconfig.with_name("token")
+    token.write_text(good)
+    del told["users"][0]["user"]["token"]
+    told["users"][0]["user"]["tokenFile"] = str(token)
+    bench.kubeconfig.write_text(json.dumps(told))
+    assert bench.fact("active_version", secret="admin") == "v1"
+    token.write_text("expired-token-0123456789")
+    client = bench.client
+    client._connections["default"].api(unless=client._connections["default"].api())
+    with pytest.raises(Permanent, match="401"):
+        bench.fact("active_version", secret="admin")
+    token.write_text(good)
+    assert bench.fact("active_version", secret="admin") == "v1", "a token file is read again when it is refused"
+
+
+def test_a_kubeconfig_that_cannot_be_used_says_so(bench: Bench) -> None:
+    bench.kubeconfig.write_text("users: [{name: a, user: {token: hunter2-hunter2")
+    with pytest.raises(Permanent, match="cannot be loaded") as caught:
+        bench.fact("active_version", secret="admin")
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
+    bench.kubeconfig.unlink()
+    with pytest.raises(Permanent, match="cannot be read"):
+        bench.fact("active_version", secret="admin")
+
+
+def test_a_server_that_is_not_the_one_is_not_spoken_to(
+    bench: Bench, cluster: Cluster, fault_proxy: FaultProxy, tmp_path: Path
+) -> None:
+    """Somebody in between, whose certificate is of another authority."""
+    config = cluster.kubeconfig(tmp_path / "between", server=fault_proxy.url)
+    with pytest.raises(Permanent, match="not trusted"):
+        Bench(cluster, bench.namespace, config).fact("active_version", secret="admin")
+    assert not fault_proxy.seen
+
+
+def test_a_slow_or_absent_server_is_waited_for_later(
+    bench: Bench, cluster: Cluster, tcp_proxy: TcpProxy, tmp_path: Path
+) -> None:
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    far = Bench(cluster, bench.namespace, cluster.kubeconfig(tmp_path / "far", server=tcp_proxy.url))
+    assert far.fact("active_version", secret="admin") == "v1"
+    tcp_proxy.delay = 0.05
+    far.do("add_key", secret="admin")
+    tcp_proxy.delay = 0.5
+    operation, p = far.part("add_key", {"secret": "admin"})
+    with pytest.raises(Transient, match="in time"):
+        operation.ensure(p, far.run(seconds=0.3))
+    tcp_proxy.delay = 0
+    with tcp_proxy.paused(), pytest.raises(Transient):
+        far.do("add_key", secret="admin")
+    assert far.do("add_key", secret="admin")["version"] == "v2"
+    assert sorted(bench.data("admin")) == ["active", "key.v1", "key.v2"]
+
+
+def test_a_patch_whose_answer_is_lost_is_found_by_looking(
+    bench: Bench, cluster: Cluster, fault_proxy: FaultProxy, tmp_path: Path
+) -> None:
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    config = cluster.kubeconfig(tmp_path / "through", server=fault_proxy.url, ca=fault_proxy.ca)
+    through = Bench(cluster, bench.namespace, config)
+    fault_proxy.answer(500, "PATCH", "secrets/admin", after=True, cut=True)
+    with pytest.raises(Transient, match="lost"):
+        through.do("add_key", secret="admin")
+    patches = [path for method, path in fault_proxy.seen if method == "PATCH"]
+    assert len(patches) == 1, "never sent twice"
+    assert through.do("add_key", secret="admin")["version"] == "v2"
+    assert sorted(bench.data("admin")) == ["active", "key.v1", "key.v2"]

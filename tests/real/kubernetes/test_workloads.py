@@ -1,0 +1,291 @@
+"""Consumers: restarted once, judged by their controllers, made to refer, rolled back; what fails tells its reason."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from bot.core.errors import Permanent
+from playground.cluster.stages import BEHAVES
+from tests.real.control_plane.manifests import deployment
+from tests.real.kubernetes.conftest import Bench
+
+LITERAL = "literal-value-5b1d"
+WEB = "deployment/web"
+
+
+def pods(bench: Bench, app: str = "web") -> set[str]:
+    listed = bench.api.get(bench.path("pods"), labelSelector=f"app={app}")["items"]
+    return {pod["metadata"]["uid"] for pod in listed if not pod["metadata"].get("deletionTimestamp")}
+
+
+def make(bench: Bench, kind: str = "Deployment", name: str = "web", **spec: Any) -> dict[str, Any]:
+    made = deployment(bench.namespace, name, replicas=2)
+    made["kind"] = kind
+    if kind == "DaemonSet":
+        del made["spec"]["replicas"]
+    if kind == "StatefulSet":
+        made["spec"]["serviceName"] = name
+    made["metadata"]["labels"] = {"app": name, "tier": "front"}
+    made["spec"] |= spec
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = [{"name": "TOKEN", "value": LITERAL}]
+    bench.cluster.apply(made)
+    return made
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_a_restart_replaces_every_pod_once(bench: Bench, kind: str) -> None:
+    make(bench, kind)
+    workload = f"{kind.lower()}/web"
+    bench.until("rolled_out", workload=workload)
+    before = pods(bench)
+    done = bench.do("restart", workload=workload)
+    assert done["previous_revision"] == "1"
+    told = bench.until("rolled_out", workload=workload)
+    assert "updated" in told.evidence
+    after = pods(bench)
+    assert after
+    assert not after & before, "all are new"
+    assert bench.do("restart", workload=workload) == done
+    assert bench.check("rolled_out", workload=workload).passed
+    assert pods(bench) == after, "the same token restarts once"
+    bench.undo("restart", done, workload=workload)
+    bench.until("rolled_out", workload=workload)
+    again = pods(bench)
+    assert not again & after, "undoing restarts once more"
+    bench.undo("restart", done, workload=workload)
+    assert bench.check("rolled_out", workload=workload).passed
+    assert pods(bench) == again
+    bench.do("restart", workload=workload)
+    bench.until("rolled_out", workload=workload)
+    assert not pods(bench) & (before | after | again), "done again after undoing: new pods, not the first restart's"
+
+
+def test_a_probe_right_after_the_restart_does_not_believe_the_old_rollout(bench: Bench) -> None:
+    make(bench)
+    bench.until("rolled_out", workload=WEB)
+    bench.cluster.let_pods(bench.namespace, "web", "unready")
+    bench.do("restart", workload=WEB)
+    for _ in range(20):
+        assert not bench.check("rolled_out", workload=WEB).passed
+
+
+@pytest.mark.parametrize(("behaves", "reason"), [("crash", "CrashLoopBackOff"), ("image", "ImagePullBackOff")])
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_a_pod_that_cannot_start_fails_the_rollout_at_once(bench: Bench, kind: str, behaves: str, reason: str) -> None:
+    make(bench, kind)
+    workload = f"{kind.lower()}/web"
+    bench.until("rolled_out", workload=workload)
+    bench.cluster.let_pods(bench.namespace, "web", behaves)
+    bench.do("restart", workload=workload)
+    error = bench.fails("rolled_out", workload=workload)
+    assert isinstance(error, Permanent)
+    assert reason in str(error)
+    assert "pod web-" in str(error)
+    assert "roll back" in error.hint
+
+
+def test_a_pod_of_the_old_template_that_crashes_is_not_blamed_on_the_new_one(bench: Bench) -> None:
+    bench.cluster.let_pods(bench.namespace, "web", "crash")
+    make(bench)
+    bench.fails("rolled_out", workload=WEB)
+    bench.cluster.let_pods(bench.namespace, "web", None)
+    bench.do("restart", workload=WEB)
+    bench.until("rolled_out", workload=WEB)
+
+
+def test_the_controllers_deadline_is_believed(bench: Bench) -> None:
+    bench.cluster.let_pods(bench.namespace, "web", "unready")
+    make(bench, progressDeadlineSeconds=1)
+    error = bench.fails("rolled_out", workload=WEB)
+    assert isinstance(error, Permanent)
+    assert "progress deadline" in str(error)
+
+
+def test_what_does_not_roll_by_itself_is_refused_before_anything_is_done(bench: Bench) -> None:
+    make(bench, paused=True)
+    with pytest.raises(Permanent, match=r"paused \(by tests\)") as caught:
+        bench.do("restart", workload=WEB)
+    assert "resume" in caught.value.hint
+    with pytest.raises(Permanent, match="paused"):
+        bench.check("rolled_out", workload=WEB)
+    make(bench, "DaemonSet", "agent", updateStrategy={"type": "OnDelete"})
+    with pytest.raises(Permanent, match="OnDelete"):
+        bench.do("restart", workload="daemonset/agent")
+    make(bench, "StatefulSet", "db", updateStrategy={"type": "RollingUpdate", "rollingUpdate": {"partition": 1}})
+    with pytest.raises(Permanent, match="partition"):
+        bench.do("restart", workload="statefulset/db")
+    with pytest.raises(Permanent, match="no Deployment gone"):
+        bench.do("restart", workload="deployment/gone")
+
+
+def test_a_workload_that_others_change_meanwhile_is_restarted_all_the_same(bench: Bench) -> None:
+    make(bench)
+    path = bench.path("deployments.apps", "web")
+    bench.just_before_the_patch(lambda: bench.api.merge(path, {"spec": {"replicas": 3}}))
+    bench.do("restart", workload=WEB)
+    bench.until("rolled_out", workload=WEB)
+    assert bench.api.get(path)["spec"]["replicas"] == 3
+    assert len(pods(bench)) == 3
+
+
+def test_fifty_are_restarted_at_once_by_label(bench: Bench) -> None:
+    for i in range(50):
+        bench.cluster.apply(_labelled(bench, f"app-{i}"))
+    found = bench.fact("restartable", selector="tier=front")
+    assert len(found) == 50
+    begun = time.monotonic()
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda name: bench.do("restart", workload=name), found))
+    assert time.monotonic() - begun < 60
+    for name in found:
+        bench.until("rolled_out", workload=name)
+
+
+def _labelled(bench: Bench, name: str) -> dict[str, Any]:
+    made = deployment(bench.namespace, name)
+    made["metadata"]["labels"] = {"tier": "front"}
+    return made
+
+
+def test_a_literal_becomes_a_reference_and_is_put_back(bench: Bench) -> None:
+    make(bench)
+    bench.until("rolled_out", workload=WEB)
+    bench.secret("api", {"token.v2": "x"})
+    given = {"workload": WEB, "container": "web", "variable": "TOKEN", "secret": "api", "key": "token.v2"}
+    done = bench.do("refer", **given)
+    assert done == {"workload": WEB, "variable": "TOKEN", "previous_revision": "1"}
+    assert bench.do("refer", **given) == done
+    assert _variable(bench) == {
+        "name": "TOKEN",
+        "valueFrom": {"secretKeyRef": {"name": "api", "key": "token.v2"}},
+    }
+    assert bench.fact("consumers", secret="api") == [WEB]
+    bench.undo("refer", done, **given)
+    assert _variable(bench) == {"name": "TOKEN", "value": LITERAL}
+    bench.do("refer", **given)
+    other = {**given, "key": "token.v3"}
+    bench.do("refer", "keyturn-R-8-refer-0", **other)
+    with pytest.raises(Permanent, match=r"refers to token.v3 of api"):
+        bench.undo("refer", done, **given)
+    with pytest.raises(Permanent, match="it sets TOKEN") as caught:
+        bench.do("refer", "keyturn-R-9-refer-0", **{**given, "variable": "TYPO"})
+    assert LITERAL not in f"{caught.value} {caught.value.hint} {done}"
+
+
+def _variable(bench: Bench) -> dict[str, Any]:
+    found = bench.api.get(bench.path("deployments.apps", "web"))["spec"]["template"]["spec"]["containers"][0]["env"][0]
+    return dict(found)
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_a_workload_goes_back_to_its_previous_template_and_forward_again(bench: Bench, kind: str) -> None:
+    made = make(bench, kind)
+    workload, resource = f"{kind.lower()}/web", f"{kind.lower()}s.apps"
+    bench.until("rolled_out", workload=workload)
+    first = bench.api.get(bench.path(resource, "web"))["spec"]["template"]
+    with pytest.raises(Permanent, match="no earlier revision"):
+        bench.do("roll_back", workload=workload)
+    made["spec"]["template"]["spec"]["containers"][0]["image"] = "second"
+    bench.cluster.apply(made)
+    bench.until("rolled_out", workload=workload)
+    second = bench.api.get(bench.path(resource, "web"))["spec"]["template"]
+    done = bench.do("roll_back", workload=workload)
+    assert (done["from_revision"], done["to_revision"]) == ("2", "1")
+    assert bench.api.get(bench.path(resource, "web"))["spec"]["template"] == first
+    bench.until("rolled_out", workload=workload)
+    assert bench.do("roll_back", workload=workload) == done, "once, not back and forth"
+    bench.undo("roll_back", done, workload=workload)
+    assert bench.api.get(bench.path(resource, "web"))["spec"]["template"] == second
+
+
+def test_everybody_who_uses_a_secret_is_told(bench: Bench) -> None:
+    def using(name: str, **pod: Any) -> dict[str, Any]:
+        made = deployment(bench.namespace, name, replicas=0)
+        container = made["spec"]["template"]["spec"]["containers"][0]
+        container |= pod.pop("container", {})
+        made["spec"]["template"]["spec"] |= pod
+        return made
+
+    ref = {"name": "admin"}
+    bench.cluster.apply(
+        using("env", container={"env": [{"name": "A", "valueFrom": {"secretKeyRef": {**ref, "key": "k"}}}]}),
+        using("from", container={"envFrom": [{"secretRef": ref}]}),
+        using("mount", volumes=[{"name": "v", "secret": {"secretName": "admin"}}]),
+        using("projected", volumes=[{"name": "v", "projected": {"sources": [{"secret": ref}]}}]),
+        using("pull", imagePullSecrets=[ref]),
+        using("init", initContainers=[{"name": "i", "image": "none", "envFrom": [{"secretRef": ref}]}]),
+        using("other", volumes=[{"name": "v", "secret": {"secretName": "other"}}]),
+    )
+    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none", "envFrom": [{"secretRef": ref}]}]}
+    about = {"name": "nightly", "namespace": bench.namespace}
+    job = {"template": {"spec": pod}}
+    spec = {"schedule": "0 3 1 1 *", "jobTemplate": {"spec": job}}
+    bench.cluster.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": about, "spec": spec})
+    fact, p = bench.part("consumers", {"secret": "admin"})
+    known = fact.read(p, bench.run())
+    assert known.value == [f"deployment/{name}" for name in ("env", "from", "init", "mount", "projected", "pull")]
+    assert "cronjob/nightly" in known.source
+
+
+def test_ready_is_what_counts_and_completed_pods_do_not(bench: Bench) -> None:
+    def pod(name: str, behaves: str) -> dict[str, Any]:
+        about = {"name": name, "namespace": bench.namespace, "labels": {"app": "job"}}
+        about["annotations"] = {BEHAVES: behaves}  # type: ignore[assignment]
+        spec = {"containers": [{"name": "c", "image": "none"}], "restartPolicy": "Never"}
+        return {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec}
+
+    assert not bench.check("all_ready", selector="app=job").passed, "nothing is not Ready"
+    make(bench, name="job")
+    bench.until("rolled_out", workload="deployment/job")
+    bench.cluster.apply(pod("done", "complete"))
+
+    def completed() -> bool:
+        return bool(bench.api.get(bench.path("pods", "done"))["status"].get("phase") == "Succeeded")
+
+    bench.cluster.wait(completed, "the pod has completed")
+    told = bench.check("all_ready", selector="app=job")
+    assert told.passed
+    assert told.evidence == "2 of 2 pods Ready"
+    bench.cluster.apply(pod("running", "unready"))
+
+    def running() -> bool:
+        return bool(bench.api.get(bench.path("pods", "running"))["status"].get("phase") == "Running")
+
+    bench.cluster.wait(running, "the pod runs")
+    told = bench.check("all_ready", selector="app=job")
+    assert told.passed is False, "Running is not Ready"
+    assert "running (Running)" in told.evidence
+
+
+def test_a_setting_is_read_where_it_is_live(bench: Bench) -> None:
+    made = make(bench)
+    about = {"name": "settings", "namespace": bench.namespace}
+    bench.cluster.apply(
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": {"ttl": "90d", "odd": "?!"}}
+    )
+    made["spec"]["template"]["spec"]["containers"][0]["env"] = [
+        {"name": "TTL", "value": "7776000"},
+        {"name": "CACHE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "ttl"}}},
+        {"name": "PASSWORD", "valueFrom": {"secretKeyRef": {"name": "admin", "key": "ttl"}}},
+        {"name": "TOKEN", "value": LITERAL},
+    ]
+    bench.cluster.apply(made)
+    quarter = 90 * 86400
+    assert bench.fact("setting", workload=WEB, variable="TTL") == quarter
+    assert bench.fact("setting", workload=WEB, variable="CACHE") == quarter
+    assert bench.fact("setting", configmap="settings", key="ttl") == quarter
+    assert bench.fact("setting", configmap="settings", key="none", default=quarter) == quarter
+    assert bench.fact("setting", workload=WEB, variable="NONE", default=60) == 60
+    for given in (
+        {"workload": WEB, "variable": "TOKEN"},
+        {"workload": WEB, "variable": "PASSWORD"},
+        {"configmap": "settings", "key": "odd"},
+        {"configmap": "settings", "key": "none"},
+    ):
+        with pytest.raises(Permanent) as caught:
+            bench.fact("setting", **given)
+        assert LITERAL not in f"{caught.value} {caught.value.hint}"
