@@ -12,6 +12,7 @@ from bot.contracts.adapter import Run
 from tests.conformance.cluster_stage import World, played, shown, world
 from tests.conformance.kit import Case, Stage, run_of
 from tests.stand_ins.authority import authority_pem
+from tests.stand_ins.kubelet import Kubelet
 
 TOKEN = "keyturn-R-7-step-0a1b2c3d"
 FIRST, SECOND = "first-key-value-77aa", "second-key-value-88bb"
@@ -323,6 +324,26 @@ def found(word: str) -> Iterator[Stage]:
         yield stage
 
 
+@contextmanager
+def logged() -> Iterator[Stage]:
+    """A pod whose log the stage has written."""
+    w = world()
+
+    def make() -> None:
+        kubelet = Kubelet()
+        kubelet.logs["logged/web"] = '{"level": "info", "msg": "fine"}'
+        w.api.create(kubelet.node("logs-of-conformance"))
+        about = {"name": "logged", "namespace": w.namespace, "labels": {"app": "logged"}}
+        spec = {"nodeName": "logs-of-conformance", "containers": [{"name": "web", "image": "none"}]}
+        w.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec})
+        path = w.path("pods", "logged")
+        w.cluster.wait(lambda: w.api.get(path)["status"].get("containerStatuses"), "the pod runs")
+
+    w.once("logs", make)
+    with played(w.stage({"selector": "app=logged", "below": 1})) as stage:
+        yield stage
+
+
 def _erased(name: str) -> Callable[[dict[str, str]], int]:
     return lambda data: int(name not in data)
 
@@ -345,6 +366,7 @@ CASES = [
     case("kubernetes.roll_back", partial(workload, "roll_back")),
     case("kubernetes.rolled_out", partial(looked, {"workload": "deployment/shared"})),
     case("kubernetes.all_ready", partial(looked, {"selector": "app=shared"})),
+    case("kubernetes.log_errors", logged),
     case("kubernetes.consumers", partial(looked, {"secret": "admin"})),
     case("kubernetes.restartable", partial(looked, {"selector": "app=shared"})),
     case("kubernetes.setting", partial(looked, {"configmap": "settings", "key": "ttl"})),
