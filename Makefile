@@ -6,7 +6,7 @@ UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
 ESTATE ?= small
 
-.PHONY: playground test test-unit test-real test-cluster test-image cover soak lint format docs bench lock clean help
+.PHONY: playground test test-unit test-real test-cluster test-matrix test-image cover soak lint format docs bench lock clean help
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -21,10 +21,13 @@ test-unit: $(VENV)/.synced-dev  ## The pure core only, under a minute
 	$(BIN)/python -m pytest -n $(JOBS) tests/core tests/runbooks $(ARGS)
 
 test-real: $(VENV)/.synced-dev  ## What needs a server or browser that others wrote; an absent one fails
-	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "realparts or image or cluster" $(ARGS)
+	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m "realparts or image or cluster or matrix" $(ARGS)
 
 test-cluster: $(VENV)/.synced-dev  ## Against a real Kubernetes control plane; built from Go modules at first use
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m cluster $(ARGS)
+
+test-matrix: $(VENV)/.synced-dev  ## kill -9 at every boundary on SQLite, at every eighth on PostgreSQL
+	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 $(BIN)/python -m pytest -n $(JOBS) -m kill tests/kill $(ARGS)
 
 test-image: $(VENV)/.synced-dev  ## The steps of the Dockerfile and the wheel; needs a package registry
 	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -m image tests/image $(ARGS)
@@ -36,7 +39,8 @@ cover: $(VENV)/.synced-dev  ## All tests with branch coverage, and its report
 	$(BIN)/coverage report
 
 soak: $(VENV)/.synced-dev  ## kill -9 at every boundary on both databases
-	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadgroup tests/kill $(ARGS)
+	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 KEYTURN_KILL_EVERY_POSTGRESQL=1 \
+		$(BIN)/python -m pytest -n $(JOBS) -m kill tests/kill $(ARGS)
 
 lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
 	$(BIN)/ruff check .

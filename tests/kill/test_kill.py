@@ -11,9 +11,12 @@ import pytest
 from tests import postgres
 from tests.kill.databases import PostgresBench, SqliteBench
 from tests.kill.harness import Harness, harness
-from tests.kill.visits import EVERY, check_caught, visit
+from tests.kill.visits import check_caught, visit
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
+ON_SQLITE = int(os.environ.get("KEYTURN_KILL_EVERY", "6"))
+ON_POSTGRESQL = int(os.environ.get("KEYTURN_KILL_EVERY_POSTGRESQL", "8"))
+"""Every so many boundaries are visited: `make test-matrix` visits all of them on SQLite, `make soak` everywhere."""
 FORWARD = ("signing-key", "api-key")
 BACK = ("signing-key-back", "api-key-back")
 EMERGENCIES = {
@@ -41,38 +44,40 @@ def on_postgresql(folder: Path, postgres_server: postgres.Server) -> Iterator[Ha
 
 
 @pytest.mark.parametrize("story", FORWARD)
-def test_every_boundary_on_sqlite(on_sqlite: Harness, story: str) -> None:
-    calm, wrong = visit(on_sqlite, story)
+def test_a_rotation_survives_kills_on_sqlite(on_sqlite: Harness, story: str) -> None:
+    calm, wrong = visit(on_sqlite, story, ON_SQLITE)
     assert calm.verdict.state[-1]["overlap"] == "retired"
     assert wrong == {}
 
 
 @pytest.mark.realparts
+@pytest.mark.matrix
 @pytest.mark.parametrize("story", FORWARD)
-def test_every_boundary_on_postgresql(on_postgresql: Harness, story: str) -> None:
-    calm, wrong = visit(on_postgresql, story, EVERY)
+def test_a_rotation_survives_kills_on_postgresql(on_postgresql: Harness, story: str) -> None:
+    calm, wrong = visit(on_postgresql, story, ON_POSTGRESQL)
     assert calm.verdict.state[-1]["overlap"] == "retired"
     assert wrong == {}
 
 
 @pytest.mark.parametrize("story", BACK)
 def test_a_rollback_survives_kills_too(on_sqlite: Harness, story: str) -> None:
-    calm, wrong = visit(on_sqlite, story)
+    calm, wrong = visit(on_sqlite, story, ON_SQLITE)
     assert calm.verdict.state[-1]["state"] == "rolled_back"
     assert wrong == {}
 
 
 @pytest.mark.parametrize("story", EMERGENCIES)
 def test_an_emergency_survives_kills_on_sqlite(on_sqlite: Harness, story: str) -> None:
-    calm, wrong = visit(on_sqlite, story)
+    calm, wrong = visit(on_sqlite, story, ON_SQLITE)
     assert calm.verdict.state[-1]["state"] == EMERGENCIES[story]
     assert wrong == {}
 
 
 @pytest.mark.realparts
+@pytest.mark.matrix
 @pytest.mark.parametrize("story", EMERGENCIES)
 def test_an_emergency_survives_kills_on_postgresql(on_postgresql: Harness, story: str) -> None:
-    calm, wrong = visit(on_postgresql, story, EVERY)
+    calm, wrong = visit(on_postgresql, story, ON_POSTGRESQL)
     assert calm.verdict.state[-1]["state"] == EMERGENCIES[story]
     assert wrong == {}
 

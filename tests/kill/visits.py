@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from tests.kill.harness import Harness, Recording, Unreached
-
-EVERY = int(os.environ.get("KEYTURN_KILL_EVERY", "8"))
-"""Where one experiment takes longer: every so many boundaries. `make soak` visits all of them."""
 
 
 def kill(killer: Harness, calm: Recording, number: int) -> list[str]:
@@ -25,7 +21,7 @@ def kill(killer: Harness, calm: Recording, number: int) -> list[str]:
     return verdict.problems + ended + told + done
 
 
-def visit(killer: Harness, story: str, every: int = 1) -> tuple[Recording, dict[str, list[str]]]:
+def visit(killer: Harness, story: str, every: int) -> tuple[Recording, dict[str, list[str]]]:
     """An undisturbed run, then one killed at each boundary of it, or at every so many; what went wrong, by boundary."""
     calm = killer.record(story)
     assert calm.verdict.problems == []
