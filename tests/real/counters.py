@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 
 class Counters:
-    """Requests that were good, of how many; when a token of each key was last seen; whether the page is well."""
+    """How requests went, when a token of each key was last seen, and whether the page is well."""
 
     def __init__(self) -> None:
-        self.good, self.total = 1000.0, 1000.0
+        self.count: Callable[[], tuple[float, float]] = lambda: (1000.0, 1000.0)
+        """Requests that were good, and all of them."""
         self.last_seen: dict[str, float] = {}
         """Unix seconds by version."""
         self.since = 0.0
@@ -39,12 +41,14 @@ class Counters:
 
     def query(self) -> dict[str, Any]:
         """The vector that Prometheus would give for a share of requests."""
-        numbers = {"part": self.good, "total": self.total, "instances": 1}
+        good, total = self.count()
+        numbers = {"part": good, "total": total, "instances": 1}
         vector = [{"metric": {"keyturn": name}, "value": [0, str(value)]} for name, value in numbers.items()]
         return {"status": "success", "data": {"resultType": "vector", "result": vector}}
 
     def stats(self) -> dict[str, Any]:
         """What a verifier has counted."""
+        good, total = self.count()
         seen = {kid: {"accepted": 1, "refused": 0, "last_seen": at} for kid, at in self.last_seen.items()}
         return {
             "boot_id": "b1",
@@ -53,7 +57,7 @@ class Counters:
             "cache_ttl_seconds": 0,
             "kids": [],
             "by_kid": seen,
-            "window": {"accepted": round(self.good), "refused": round(self.total - self.good)},
+            "window": {"accepted": round(good), "refused": round(total - good)},
         }
 
 

@@ -40,10 +40,13 @@ RULES: list[dict[str, Any]] = [
 class Shop:
     """One namespace. Its first key is v1."""
 
-    def __init__(self, cluster: Cluster, namespace: str) -> None:
+    def __init__(
+        self, cluster: Cluster, namespace: str, *, secret: str = SECRET, signer: str = SIGNER, verifier: str = VERIFIER
+    ) -> None:
         self.cluster, self.namespace = cluster, namespace
-        self.workloads = [f"deployment/{name}" for name in (SIGNER, VERIFIER)]
-        self.secret_path = f"/api/v1/namespaces/{namespace}/secrets/{SECRET}"
+        self.secret, self.signer = secret, signer
+        self.workloads = [f"deployment/{name}" for name in (signer, verifier)]
+        self.secret_path = f"/api/v1/namespaces/{namespace}/secrets/{secret}"
         self.deployments_path = f"/apis/apps/v1/namespaces/{namespace}/deployments"
 
     def lay_out(self, replicas: int = 1) -> None:
@@ -117,9 +120,9 @@ class Shop:
         """What the runbook wants to know."""
         return {
             "namespace": self.namespace,
-            "secret_name": SECRET,
+            "secret_name": self.secret,
             "workloads": self.workloads,
-            "signer": f"deployment/{SIGNER}",
+            "signer": f"deployment/{self.signer}",
             "selector": SELECTOR,
             "watched": watched,
             "verifiers": [VERIFIER],
