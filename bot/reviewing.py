@@ -17,9 +17,9 @@ _AUTHOR = re.compile(r"^author:.*\n", re.MULTILINE)
 
 
 def review(path: Path, by: str, same: Same) -> LoadedRunbook:
-    """Say that `by` has read the file as it stands. Raises `Refused` where that counts for nothing, `Invalid`, `OSError`.
+    """Say that `by` has read the file as it stands. The file is replaced at once or not at all.
 
-    The file is replaced at once or not at all.
+    Raises `Refused` where it would count for nothing, `Invalid` where the runbook has mistakes, `OSError`.
     """
     found = load(path)
     text = path.read_text(encoding="utf-8")

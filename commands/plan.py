@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bot.contracts.command import Answer, Call, Draft, Need, Rotations, Table
 from bot.core.errors import Refused
+from bot.core.plan import fact_lines, reviewed
 
 usage = "plan <credential>"
 need = Need.SEE
@@ -23,6 +24,9 @@ def run(call: Call, rotations: Rotations) -> Answer:
         f"by {draft.expected_end:%Y-%m-%d %H:%M} UTC; {plan.approvers} "
         f"{'person has' if plan.approvers == 1 else 'people have'} to approve it. Plan {plan.digest}."
     )
+    for line in fact_lines(plan):
+        text += f" {line}."
+    text += f" The runbook was {reviewed(plan)}."
     for warning in draft.warnings:
         text += f" Note: {warning}."
     return Answer(text, table=_steps(draft), data={"digest": plan.digest, "plan": plan.to_json()})

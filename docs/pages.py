@@ -21,6 +21,7 @@ from bot.core.lint import RULES
 from bot.core.policy import Need
 from bot.core.runbook import (
     AskStep,
+    ByHand,
     CheckStep,
     Condition,
     Cost,
@@ -30,6 +31,7 @@ from bot.core.runbook import (
     FactSource,
     Input,
     QuietStep,
+    Reviewed,
     Runbook,
     StepBase,
     Trouble,
@@ -43,7 +45,7 @@ from bot.linting import shipped_files
 from bot.settings import VARIABLES, declared
 from bot.slack import manifest
 from bot.store.database import Database
-from docs.runbook_pages import runbook_page
+from docs.runbook_pages import page_path, runbook_page
 
 ROOT = Path(__file__).parent.parent
 MADE = "<!-- Made by `make docs` from the declarations in {}; change those. -->\n"
@@ -67,7 +69,9 @@ _RUNBOOK: Sequence[tuple[str, type[BaseModel]]] = (
     ("A runbook", Runbook),
     ("inputs.NAME", Input),
     ("facts.NAME", FactSource),
+    ("reviewed", Reviewed),
     ("Every step", StepBase),
+    ("by_hand", ByHand),
     ("do: an operation", DoStep),
     ("check: a probe", CheckStep),
     ("wait: time", WaitStep),
@@ -99,9 +103,7 @@ def pages() -> Mapping[str, str]:
     found = {path: make() for path, make in made.items()}
     for path in shipped_files():
         loaded = load(path)
-        found[f"docs/runbooks/{loaded.name}.md"] = runbook_page(
-            loaded.runbook, path.read_text(encoding="utf-8"), catalog
-        )
+        found[page_path(loaded.runbook)] = runbook_page(loaded.runbook, path.read_text(encoding="utf-8"), catalog)
     return found
 
 
@@ -229,7 +231,7 @@ def runbooks_page() -> str:
     lines += [
         "A runbook is a YAML file. `${{ }}` looks values up (`inputs.x`, `facts.x`, `steps.id.output`,",
         "`credential.name`, `rotation.id`, `each`), adds and subtracts durations, and knows `max(...)`, `min(...)` and",
-        "`seconds(...)`. It never evaluates code. The shipped ones are described under [runbooks](../runbooks/).",
+        "`seconds(...)`. It never evaluates code. The shipped ones are described under [RUNBOOKS](../RUNBOOKS/).",
     ]
     for title, model in _RUNBOOK:
         known = set(StepBase.model_fields) if issubclass(model, StepBase) and model is not StepBase else set()

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 from bot.core.lint import Vocabulary
-from bot.core.runbook import AskStep, CheckStep, DoStep, Emergency, Order, QuietStep, Runbook, StepBase, WaitStep
+from bot.core.runbook import (
+    AskStep,
+    ByHand,
+    CheckStep,
+    DoStep,
+    Emergency,
+    Order,
+    QuietStep,
+    Runbook,
+    StepBase,
+    WaitStep,
+)
+from bot.slack.steps import BOXES
 
 _EFFECTS = {"creates": "creates", "changes": "changes, reversible", "destroys": "**destroys**", "reads": "reads"}
+_VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
+_SHELL = (
+    "Everything below can be done without the bot, with bash, kubectl, openssl and curl. Begin by saying what it is",
+    "about; every later command uses these variables, in the same shell. Lists are separated by spaces. No command",
+    "below shows a secret, puts one on a command line or into a file.",
+)
+SHELL = "In a shell"
+BACK = "Roll back by hand"
+
+
+def page_path(runbook: Runbook) -> str:
+    """Where the page of a runbook stands, from the root of the checkout."""
+    return f"docs/RUNBOOKS/{runbook.page or runbook.runbook}.md"
 
 
 def runbook_page(runbook: Runbook, source: str, vocabulary: Vocabulary) -> str:
@@ -17,22 +43,31 @@ def runbook_page(runbook: Runbook, source: str, vocabulary: Vocabulary) -> str:
     first = source.partition("\n")[0]
     if first.startswith("#"):
         lines += [first.lstrip("# "), ""]
+    lines += [_written_by(runbook), ""]
+    lines += _preface(runbook)
     lines += ["## What it is given", "", "| Input | Kind | Default | Means |", "|---|---|---|---|"]
     for name, given in runbook.inputs.items():
         default = "required" if given.required else f"`{given.default}`"
         lines.append(f"| `{name}` | {given.type} | {default} | {given.help} |")
+    lines += _shell(runbook)
     if runbook.facts:
         lines += ["", "## What it looks up", "", "| Fact | Read by | If it changes |", "|---|---|---|"]
         for name, fact in runbook.facts.items():
             held = {"same": "the rotation holds", "any": "goes on", "at_most": f"holds above `{fact.at_most}`"}
-            lines.append(f"| `{name}` | `{fact.read}` | {held[fact.bound]} |")
-    boxes = ", ".join(runbook.before)
-    lines += ["", f"Before it begins, the checklist: {boxes}. A rollback takes at most `{runbook.rollback_within}`."]
+            told = f"{fact.title}, `{name}`" if fact.title else f"`{name}`"
+            lines.append(f"| {told} | `{fact.read}` | {held[fact.bound]} |")
+        parts = [(name, fact.title or name, fact.by_hand) for name, fact in runbook.facts.items()]
+        lines += _by_hand("Look it up by hand", parts)
+    lines += ["", "## Before it begins", "", *(f"- [ ] {BOXES[box]}" for box in runbook.before)]
+    lines += ["", f"A rollback takes at most `{runbook.rollback_within}`."]
     lines += ["", "## Rotation", "", *_steps(runbook.steps, vocabulary)]
+    lines += _by_hand("Rotate by hand", [(step.id, step.title, step.by_hand) for step in runbook.steps])
+    lines += _back(runbook)
     if runbook.retire:
         kind = {"both-valid": "old and new both valid", "verify-only": "the old one only verifies"}[runbook.overlap]
         lines += ["", "## Retirement of the old one", "", f"Within `{runbook.retire_within}`; until then {kind}.", ""]
         lines += _steps(runbook.retire, vocabulary)
+        lines += _by_hand("Retire by hand", [(step.id, step.title, step.by_hand) for step in runbook.retire])
     if runbook.emergency:
         lines += ["", "## Emergency", "", *_emergency(runbook, runbook.emergency, vocabulary)]
     if runbook.trouble:
@@ -41,7 +76,75 @@ def runbook_page(runbook: Runbook, source: str, vocabulary: Vocabulary) -> str:
             word = branch.check or branch.do
             does = f" (`{word}`)" if word else ""
             lines.append(f"- **{branch.when}**{does}: {branch.advice}")
+        lines += _by_hand("Look by hand", [(branch.id, branch.when, branch.by_hand) for branch in runbook.trouble])
     return "\n".join([*lines, ""])
+
+
+def _written_by(runbook: Runbook) -> str:
+    told = f"Written by {runbook.author}" if runbook.author else "Nobody says who wrote it"
+    told += f", reviewed by {runbook.reviewed.by}" if runbook.reviewed else "; nobody has reviewed it"
+    return f"{told}. Comes from: {runbook.source}." if runbook.source else f"{told}."
+
+
+def _preface(runbook: Runbook) -> Iterator[str]:
+    """What to know first: notes, background, whom to call."""
+    if runbook.notes:
+        yield from ("## Read this first", "", *(f"- {note}" for note in runbook.notes), "")
+    if runbook.background:
+        yield from ("## Background", "", *(f"- **{name}** {told}" for name, told in runbook.background.items()), "")
+    if runbook.contacts:
+        yield from ("## Whom to call", "", *(f"{i}. {who}" for i, who in enumerate(runbook.contacts, 1)), "")
+
+
+def _hands(runbook: Runbook) -> Iterator[ByHand]:
+    """Everything that a person can do without the bot."""
+    steps = [step for _, step in runbook.sections()]
+    parts = (*runbook.facts.values(), *steps, *runbook.trouble)
+    yield from (part.by_hand for part in parts if part.by_hand is not None)
+    if runbook.back_by_hand is not None:
+        yield runbook.back_by_hand
+
+
+def _shell(runbook: Runbook) -> Iterator[str]:
+    """The inputs as variables of a shell, as far as commands use them."""
+    used = {name for hand in _hands(runbook) for line in hand.run for name in _VARIABLE.findall(line)}
+    named = {name.upper(): given for name, given in runbook.inputs.items() if name.upper() in used}
+    if not named:
+        return
+    yield from ("", f"### {SHELL}", "", *_SHELL, "", "```sh")
+    for name, given in named.items():
+        if given.required:
+            value = f"'<{name.lower().replace('_', '-')}>'"
+        else:
+            value = f"'{' '.join(given.default) if isinstance(given.default, list) else given.default}'"
+        yield f"{name}={value}  # {given.help}"
+    yield "```"
+
+
+def _by_hand(title: str, parts: Sequence[tuple[str, str, ByHand | None]]) -> Iterator[str]:
+    """Parts by id and title, in order, as far as a person can do them."""
+    told = [(name, text, hand) for name, text, hand in parts if hand is not None]
+    if not told:
+        return
+    yield from ("", f"### {title}")
+    for i, (name, text, hand) in enumerate(told, 1):
+        yield from ("", f"**{i}. {text or name}**")
+        yield from _hand(hand)
+
+
+def _hand(hand: ByHand) -> Iterator[str]:
+    if hand.run:
+        yield from ("", "```sh", *hand.run, "```")
+    if hand.see:
+        yield from ("", f"See: {hand.see}")
+    if hand.otherwise:
+        yield from ("", f"If not: {hand.otherwise}")
+
+
+def _back(runbook: Runbook) -> Iterator[str]:
+    if runbook.back_by_hand is not None:
+        yield from ("", f"### {BACK}", "", f"It takes at most `{runbook.rollback_within}`.")
+        yield from _hand(runbook.back_by_hand)
 
 
 def _emergency(runbook: Runbook, emergency: Emergency, vocabulary: Vocabulary) -> Iterator[str]:

@@ -29,10 +29,10 @@ class Incidents:
     nudge: timedelta = timedelta(minutes=15)
     """After how long a silence the channel is asked for an update."""
     runbooks: str = ""
-    """Where people read the runbooks, with `{runbook}` in place of the name; empty where nowhere."""
+    """Where people read the runbooks, with `{runbook}` in place of its page's name; empty where nowhere."""
     ticket: Errand | None = None
     page: Errand | None = None
 
     def address_of(self, runbook: str) -> str:
-        """Where people read this runbook; empty where nowhere."""
+        """Where people read the page of this name; empty where nowhere."""
         return self.runbooks.replace("{runbook}", quote(runbook, safe=""))

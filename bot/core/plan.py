@@ -10,6 +10,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import Any
 
+from bot.core import duration
 from bot.core.runbook import (
     KINDS,
     AskStep,
@@ -118,10 +119,6 @@ class Plan:
     owner: str
     runbook: str
     runbook_hash: str
-    author: str
-    """Who wrote the runbook; empty where it does not say."""
-    reviewed_by: str
-    """Who else has read it as it stands; empty where nobody has."""
     requester: str
     reason: str
     inputs: Mapping[str, Any]
@@ -155,6 +152,12 @@ class Plan:
     """How often those who may approve are reminded."""
     escalation: tuple[Mapping[str, Any], ...] = ()
     """{after: seconds since the request, to: names for people, page: whether somebody is woken}, in order."""
+    author: str = ""
+    """Who wrote the runbook; empty where it does not say."""
+    page: str = ""
+    """Name of the runbook's page for people."""
+    reviewed_by: str = ""
+    """Who else has read it as it stands; empty where nobody has."""
     break_glass: timedelta | None = None
     """For how long one person alone may contain; None where policy does not allow it."""
 
@@ -175,6 +178,7 @@ class Plan:
             "runbook_hash": self.runbook_hash,
             "author": self.author,
             "reviewed_by": self.reviewed_by,
+            "page": self.page,
             "requester": self.requester,
             "reason": self.reason,
             "inputs": dict(self.inputs),
@@ -216,6 +220,7 @@ class Plan:
             runbook_hash=data["runbook_hash"],
             author=data["author"],
             reviewed_by=data["reviewed_by"],
+            page=data["page"],
             requester=data["requester"],
             reason=data["reason"],
             inputs=data["inputs"],
@@ -269,6 +274,32 @@ class Plan:
 
 def _span(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
+
+
+MOST_NAMES = 12
+"""Of a list, so many names are told; the others are counted."""
+
+
+def fact_lines(plan: Plan) -> list[str]:
+    """`Used by: deployment/jobs-manager, deployment/requests-proxy`: what was looked up for people to see."""
+    return [f"{fact['title']}: {_told(fact)}" for fact in plan.facts.values() if fact.get("title")]
+
+
+def _told(fact: Mapping[str, Any]) -> str:
+    value = fact.get("value")
+    if isinstance(value, list):
+        names = ", ".join(str(name) for name in value[:MOST_NAMES])
+        more = len(value) - MOST_NAMES
+        return f"{names} and {more} more, {len(value)} in all" if more > 0 else names or "nobody"
+    if fact.get("type") == "duration" and isinstance(value, int | float):
+        return duration.show(timedelta(seconds=value))
+    return str(value) if value not in (None, "") else "not known"
+
+
+def reviewed(plan: Plan) -> str:
+    """`written by platform and reviewed by security`, or that nobody has reviewed it."""
+    written = f"written by {plan.author}" if plan.author else "written by nobody knows whom"
+    return f"{written} and {f'reviewed by {plan.reviewed_by}' if plan.reviewed_by else 'reviewed by nobody else'}"
 
 
 def binding_digest(data: Mapping[str, Any]) -> str:

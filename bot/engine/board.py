@@ -42,6 +42,7 @@ from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.lookout import Lookout
 from bot.engine.planner import Planner, Subject, changes
+from bot.engine.retirements import retirements
 from bot.engine.signers import Signed
 from bot.engine.target import Named, target_of
 from bot.engine.trouble import Troubleshooter
@@ -402,7 +403,7 @@ class Board(Lookout):
         if overlapping + 2 > subject.max_valid:
             raise Refused(
                 f"{subject.name} still has {overlapping} old version(s) being retired, and at most {subject.max_valid} "
-                f"versions may be valid; wait for the retirement, see: status {subject.name}.",
+                f"versions may be valid; {retirements(reader, subject.name, subject.environment)}. See: status {subject.name}.",
                 code="too-many-valid",
             )
 

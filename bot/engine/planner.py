@@ -139,6 +139,7 @@ class Planner:
             runbook=runbook.runbook,
             runbook_hash=content_hash,
             author=runbook.author,
+            page=runbook.page or runbook.runbook,
             reviewed_by=runbook.reviewed.by if runbook.reviewed and reviewed else "",
             requester=requester,
             reason=reason,

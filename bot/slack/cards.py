@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from bot.contracts.command import HistoryLine
+from bot.core.plan import fact_lines, reviewed
 from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.safety import what_is_left
 from bot.core.story import tell
@@ -276,6 +277,8 @@ def _facts(rotation: Rotation, scene: Scene) -> list[str]:
     lines += consent_lines(rotation, scene.names)
     if plan.emergency:
         lines += suspected(rotation)
+    lines += [escape(line, 600) for line in fact_lines(plan)]
+    lines.append(f"The runbook was {escape(reviewed(plan), 200)}.")
     old, new = replaced(rotation)
     if new and rotation.promoted_at is not None and rotation.state is State.PROMOTED:
         lines.append(f"*Replaced* {code(old or 'the old one')} by {code(new)}")

@@ -9,6 +9,7 @@ from typing import Any
 
 from bot.contracts.command import Draft
 from bot.core.errors import Refused
+from bot.core.plan import Plan, fact_lines, reviewed
 from bot.slack.blocks import (
     Block,
     Element,
@@ -151,6 +152,7 @@ def start(draft: Draft, channel: str, names: Names) -> View:
     plan = draft.plan
     page = Page("modal")
     page.add(section(*_opening(draft)), rank=0)
+    page.add(*sections([escape(line, 700) for line in looked_up(plan)], 3), rank=1)
     for warning in draft.warnings[:10]:
         page.add(section(f"*Note* {escape(sentence(warning), 600)}"), rank=1)
     page.add(header("Steps"), *sections(_planned(draft), 12), rank=2)
@@ -167,6 +169,11 @@ def start(draft: Draft, channel: str, names: Names) -> View:
     note = StartNote(plan.credential, plan.environment, plan.digest, channel, plan.reason)
     title = cut(f"Rotate {plan.credential}", 24)
     return modal(title, page.fit(), submit="Ask for approval", callback=START, note=f"{note}")
+
+
+def looked_up(plan: Plan) -> list[str]:
+    """What was looked up for people to see, and who stands behind the runbook."""
+    return [*fact_lines(plan), f"The runbook was {reviewed(plan)}."]
 
 
 def _opening(draft: Draft) -> list[str]:

@@ -312,7 +312,7 @@ class IncidentRoom:
 
     def _runbook(self, row: DrawingRow, rotation: Rotation, incident: Incident, _: list[DrawingRow]) -> Outcome | None:
         """A bookmark to the runbook, where the settings say at which address people read it."""
-        name = rotation.plan.runbook
+        name = rotation.plan.page or rotation.plan.runbook
         link = self._rules.address_of(name)
         if not link or incident.room.get("runbook") or _refused(incident, "bookmarks.add"):
             return None

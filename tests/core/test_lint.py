@@ -11,13 +11,13 @@ import pytest
 
 from bot.core.lint import RULES, Context, Finding, Severity, lint, lint_cadence, lint_text
 from bot.core.runbook_file import loads
+from tests.core.reviewed import as_reviewed
 from tests.core.vocabulary import Table
 
 CLEAN = """\
 runbook: clean
 summary: Publish, let everyone learn, promote, prove quiet, disable, prove dead, delete.
 author: platform
-reviewed_by: security
 inputs:
   service: {type: url}
   gateways: {type: list}
@@ -313,19 +313,21 @@ BREAKS: list[tuple[str, Change, str]] = [
         swap("check: gateways.caches_fresh", "check: gateways.caches_fresh, with: {gateway: 'grep -E \"401|403\"'}"),
         "any digits",
     ),
-    ("own-review", swap("reviewed_by: security", "reviewed_by: Platform"), "somebody else"),
-    ("no-review", swap("reviewed_by: security\n", ""), "add author: and reviewed_by:"),
+    ("own-review", lambda text: as_reviewed(text, "Platform"), "somebody else"),
+    ("no-review", swap("author: platform\n", ""), "nobody says who wrote it"),
+    ("review-void", lambda text: as_reviewed(text).replace("default: 24h", "default: 25h"), "since security reviewed"),
 ]
 
 
 def findings(text: str, context: Context | None = CONTEXT) -> list[Finding]:
-    return lint(loads(text, "clean.yaml"), Table(), context)
+    reviewed = text if "\nreviewed:" in text else as_reviewed(text)
+    return lint(loads(reviewed, "clean.yaml"), Table(), context)
 
 
 def test_the_clean_runbook_is_clean() -> None:
     assert findings(CLEAN) == []
     assert findings(CLEAN, None) == []
-    assert lint_text(CLEAN, "clean.yaml", Table()) == []
+    assert lint_text(as_reviewed(CLEAN), "clean.yaml", Table()) == []
 
 
 @pytest.mark.parametrize(
@@ -339,7 +341,8 @@ def test_a_rule_finds_what_breaks_it(rule: str, change: Change, said: str) -> No
 
 
 def test_every_rule_is_documented_and_tested() -> None:
-    tested = {rule for rule, _, _ in BREAKS} | {"unreadable", "cadence-order", "errand", "policy", "signers"}
+    elsewhere = {"unreadable", "cadence-order", "errand", "policy", "signers", "unreviewed"}
+    tested = {rule for rule, _, _ in BREAKS} | elsewhere
     assert tested == set(RULES)
     assert all(text.endswith(".") for text in RULES.values())
 
@@ -347,8 +350,8 @@ def test_every_rule_is_documented_and_tested() -> None:
 def test_findings_stand_where_the_mistake_stands() -> None:
     found = findings(cut("learn")(CLEAN))
     (promoted,) = [finding for finding in found if finding.rule == "promoted-before-known"]
-    assert (promoted.step, promoted.severity, promoted.line) == ("promote", Severity.ERROR, 19)
-    assert str(promoted).startswith("clean.yaml:19: error promoted-before-known: promote: identity.promote_key uses")
+    assert (promoted.step, promoted.severity, promoted.line) == ("promote", Severity.ERROR, 18)
+    assert str(promoted).startswith("clean.yaml:18: error promoted-before-known: promote: identity.promote_key uses")
 
 
 def test_a_wait_between_publishing_and_promoting_is_enough() -> None:

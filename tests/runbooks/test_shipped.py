@@ -19,6 +19,15 @@ from tests.core.vocabulary import TABLE, Table
 
 FOLDER = Path(runbooks.__path__[0])
 NAMES = sorted(path.stem for path in FOLDER.glob("*.yaml"))
+CLUSTER = (
+    "api-key",
+    "capability-token",
+    "jwt-signing-key",
+    "service-account-token",
+    "tls-certificate",
+    "versioned-secret",
+)
+"""Those whose credentials live in a Kubernetes cluster."""
 
 
 def shipped(name: str) -> LoadedRunbook:
@@ -37,7 +46,7 @@ def ids(steps: list[Any]) -> list[str]:
 
 
 def test_the_folder_holds_the_runbooks() -> None:
-    assert {"identity-api-key", "identity-es256"} <= set(NAMES)
+    assert set(NAMES) == {"identity-api-key", "identity-es256", *CLUSTER}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -148,7 +157,7 @@ def test_a_policy_of_seven_days_contradicts_the_overlap_of_one() -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["identity-api-key", "identity-es256"])
+@pytest.mark.parametrize("name", NAMES)
 def test_every_input_says_what_it_is(name: str) -> None:
     assert all(given.help for given in shipped(name).runbook.inputs.values())
     assert all(step.title for _, step in shipped(name).runbook.sections())
