@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from typing import Annotated
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any
 
 from pydantic import Field
 
 from adapters.kubernetes.client import Client
 from adapters.kubernetes.keys import Bytes, Kind, new_key
 from adapters.kubernetes.marks import Marks, drop, keep, kept
-from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version
+from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version, Workload
 from adapters.kubernetes.permissions import ON_SECRET, Placed
-from adapters.kubernetes.places import Place, secret
+from adapters.kubernetes.places import Place, secret, workload
 from adapters.kubernetes.secret import Change, View, edit, encode, look
+from adapters.kubernetes.workloads import CHANGES_WORKLOADS, Restart, restart, restart_back, restarted
 from bot.contracts.adapter import (
     Absent,
     Effect,
@@ -285,29 +286,44 @@ class Retiring(Keys):
 
 
 class RemoveKey(Placed, Operation):
-    """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back."""
+    """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back.
+
+    Consumers that read the Secret at their start only are restarted, here and on the way back.
+    """
 
     effect = Effect.CHANGES
-    permissions = ("secrets: get, patch",)
+    permissions = ("secrets: get, patch", *CHANGES_WORKLOADS)
     named = ON_SECRET
     outputs = ("version", "retired")
 
     class Params(Retiring):
-        """The version that nobody uses any more."""
+        workloads: Annotated[list[Workload], Field(max_length=1000)] = Field(default_factory=list)
+        """Who is restarted, so that it forgets the version."""
+        emergency: bool = False
+        """Whether the version may even be the one in use."""
 
     client: Client
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        found = [text for text in super().needs(known) if text.startswith("secrets")]
+        given = known.get("workloads")
+        for one in given if isinstance(given, list) else []:
+            found += Restart.needs({**known, "workload": one})
+        return tuple(dict.fromkeys(found))
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
         if view.has(p.name):
             return Absent()
         if view.has(p.retired):
-            return Present({"version": p.version, "retired": p.retired})
+            done = all(restarted(self.client, run, place) for place in _places(p))
+            return Present({"version": p.version, "retired": p.retired}) if done else Absent()
         return Unclear(f"{view.place} holds neither {p.name} nor {p.retired}")
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         def decide(view: View) -> Change | None:
-            if pointed(view, p.pointer) == p.version:
+            if pointed(view, p.pointer) == p.version and not p.emergency:
                 raise Permanent(f"{p.version} is the version in use of {view.place}", "point at another version first")
             if not view.has(p.name) and view.has(p.retired):
                 return None
@@ -318,13 +334,16 @@ class RemoveKey(Placed, Operation):
             return Change({p.name: None, p.retired: view.data[p.name]}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
+        for place in _places(p):
+            restart(self.client, run, place)
         return {"version": p.version, "retired": p.retired}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         left: str | None = None
+        moved = False
 
         def decide(view: View) -> Change | None:
-            nonlocal left
+            nonlocal left, moved
             if view.has(p.name):
                 return None
             if not view.has(p.retired):
@@ -334,12 +353,20 @@ class RemoveKey(Placed, Operation):
             if view.marks.get(p.retired, {}).get("removed") != run.token:
                 left = f"{p.retired} stays in {view.place}: somebody else had removed it before"
                 return None
+            moved = True
             note = {name: value for name, value in view.marks.pop(p.retired, {}).items() if name not in _OF_REMOVAL}
             marks = {**view.marks, p.name: note} if note else view.marks
             return Change({p.retired: None, p.name: view.data[p.retired]}, marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
+        if left is None:
+            for place in _places(p):
+                restart_back(self.client, run, place, began=moved or bool(outputs))
         return left
+
+
+def _places(p: RemoveKey.Params) -> list[Place]:
+    return [workload(p.cluster, p.namespace, one) for one in p.workloads]
 
 
 _OF_REMOVAL = ("removed", "name")

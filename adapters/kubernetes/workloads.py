@@ -133,36 +133,52 @@ class Restart(OnWorkload, Operation):
         return Absent() if note is None or note.get("undone") else Present(_restarted(p, note))
 
     def ensure(self, p: Params, run: Run) -> Outputs:
-        done: Outputs = {}
-
-        def decide(found: Found, marks: Marks) -> Ops | None:
-            nonlocal done
-            note = kept(marks, RESTARTS, run.token)
-            if note is not None and not note.get("undone"):
-                done = _restarted(p, note)
-                return None
-            check_rolls(p.place, found)
-            revision = revision_text(self.client, run, p.place, found)
-            times = _times(note) + 1
-            note = {"generation": _generation(found) + 1, "revision": revision, "times": times}
-            keep(marks, RESTARTS, run.token, note)
-            done = _restarted(p, note)
-            return _restart(found, run.token, times)
-
-        change(self.client, run, p.place, decide)
-        return done
+        return _restarted(p, restart(self.client, run, p.place))
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
-        def decide(found: Found, marks: Marks) -> Ops | None:
-            note = kept(marks, RESTARTS, run.token)
-            if (note is None and not outputs) or (note is not None and note.get("undone")):
-                return None
-            check_rolls(p.place, found)
-            times = _times(note) + 1
-            keep(marks, RESTARTS, run.token, {**(note or {}), "undone": True, "times": times})
-            return _restart(found, run.token, times)
+        restart_back(self.client, run, p.place, began=bool(outputs))
 
-        change(self.client, run, p.place, decide)
+
+def restarted(client: Client, run: Run, place: Place) -> bool:
+    """Whether this step has restarted the workload, and has not undone that."""
+    note = kept(marks_of(client.get(run, place)), RESTARTS, run.token)
+    return note is not None and not note.get("undone")
+
+
+def restart(client: Client, run: Run, place: Place) -> Mapping[str, Any]:
+    """Restart a workload for this step, once; what was noted about it."""
+    done: Mapping[str, Any] = {}
+
+    def decide(found: Found, marks: Marks) -> Ops | None:
+        nonlocal done
+        note = kept(marks, RESTARTS, run.token)
+        if note is not None and not note.get("undone"):
+            done = note
+            return None
+        check_rolls(place, found)
+        revision = revision_text(client, run, place, found)
+        times = _times(note) + 1
+        done = {"generation": _generation(found) + 1, "revision": revision, "times": times}
+        keep(marks, RESTARTS, run.token, done)
+        return _restart(found, run.token, times)
+
+    change(client, run, place, decide)
+    return done
+
+
+def restart_back(client: Client, run: Run, place: Place, *, began: bool) -> None:
+    """Restart it once more on the way back, so that pods read what was put back; nothing if it never came so far."""
+
+    def decide(found: Found, marks: Marks) -> Ops | None:
+        note = kept(marks, RESTARTS, run.token)
+        if (note is None and not began) or (note is not None and note.get("undone")):
+            return None
+        check_rolls(place, found)
+        times = _times(note) + 1
+        keep(marks, RESTARTS, run.token, {**(note or {}), "undone": True, "times": times})
+        return _restart(found, run.token, times)
+
+    change(client, run, place, decide)
 
 
 def _restart(found: Found, token: str, times: int) -> Ops:
