@@ -67,9 +67,7 @@ def install(cluster: Cluster, namespace: str, sqlite_url: str, tmp_path: Path) -
     def installed(*, life: float = LIFE, **changes: Any) -> Iterator[Installation]:
         clock = VirtualClock(RATE)
         cluster.apply(*release(namespace, "shop", life=life, replicas=REPLICAS))
-        shop = Shop(
-            cluster, namespace, secret=secret_name("shop"), signer=f"shop-{SIGNS}", verifier=f"shop-{VERIFIES}"
-        )
+        shop = Shop(cluster, namespace, secret=secret_name("shop"), signer=f"shop-{SIGNS}", verifier=f"shop-{VERIFIES}")
         kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", cluster.account(namespace, "keyturn", rules("shop")))
         api = Api(cluster.server, cluster.ca, cluster.admin_token)
         with (

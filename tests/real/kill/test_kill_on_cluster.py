@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,10 +11,12 @@ import pytest
 from playground.cluster.cluster import Cluster
 from tests.kill.databases import SqliteBench, workplace
 from tests.kill.harness import Harness, harness
-from tests.kill.visits import EVERY, check_caught, visit
+from tests.kill.visits import check_caught, visit
 from tests.real.kill.ground import ClusterGround
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(3600)]
+EVERY = int(os.environ.get("KEYTURN_KILL_EVERY", "12"))
+"""Every so many boundaries are visited: `make soak` visits all of them."""
 
 
 @pytest.fixture
