@@ -1,4 +1,4 @@
-"""What a rotation asks besides the cluster: a Prometheus, a verifier's counters and a health page, in one small server.
+"""What a rotation asks besides the cluster, in one small server: Prometheus, verifiers, clients, a health page.
 
 It answers in their formats with numbers that a test sets, at whatever time the engine believes it is.
 """
@@ -60,6 +60,12 @@ class Counters:
             "window": {"accepted": round(good), "refused": round(total - good)},
         }
 
+    def clients(self) -> dict[str, Any]:
+        """What a population of clients has counted: none of them has used any key."""
+        good, total = self.count()
+        window = {"logins": round(good), "failures": round(total - good)}
+        return {"counting_since": self.since, "by_kid": {}, "by_api_key": {}, "window": window, "clients": {}}
+
 
 def _handler(counters: Counters) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +74,11 @@ def _handler(counters: Counters) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
             path = self.path.partition("?")[0]
-            pages = {"/api/v1/query": counters.query, "/stats": counters.stats}
+            pages = {
+                "/api/v1/query": counters.query,
+                "/stats": counters.stats,
+                "/clients/stats": counters.clients,
+            }
             if path == "/healthz":
                 self._send(200 if counters.healthy else 503, {})
             elif path in pages:

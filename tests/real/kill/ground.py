@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from playground.cluster.api import ApiError, Manifest
 from playground.cluster.cluster import Cluster
@@ -12,7 +13,10 @@ from playground.estate import Estate
 from playground.installation import text_of
 from tests.kill.ground import JumpClock
 from tests.kill.judge import Verdict, judge_bot
+from tests.kill.scene import Scene
 from tests.kill.stories import Story
+from tests.real.callers import CLIENT, CREDENTIAL, NAMES, Callers, referred
+from tests.real.callers import SECRET as CALLED
 from tests.real.counters import Counters
 from tests.real.shop import OTHER, RULES, SECRET, Shop
 
@@ -26,15 +30,18 @@ OF_CONTROLLERS = ("deployment.kubernetes.io/revision",)
 class Before:
     """What there was before the run."""
 
-    data: dict[str, bytes]
+    versioned: dict[str, bytes]
+    called: dict[str, bytes]
+    keys: list[dict[str, Any]]
     secrets: frozenset[str]
 
 
 class ClusterScene:
     """The namespace's Secrets and Deployments as they stood; implements `Kept`."""
 
-    def __init__(self, ground: ClusterGround) -> None:
+    def __init__(self, ground: ClusterGround, folder: Path) -> None:
         self._ground = ground
+        self._estate = Scene(ground.estate, folder / "secrets")
         self._at = JumpClock(1.0).now()
         self._secrets = {each["metadata"]["name"]: _bare(each) for each in ground.secrets()}
         self._deployments = {each["metadata"]["name"]: _bare(each) for each in ground.shop.deployments()}
@@ -43,6 +50,7 @@ class ClusterScene:
     def set(self) -> float:
         """Make them so again, whoever has changed them, and wait for the pods; the time that it was then."""
         ground = self._ground
+        self._estate.set()
         ground.shop.settle()
         for now in ground.secrets():
             if now["metadata"]["name"] not in self._secrets:
@@ -62,10 +70,14 @@ class ClusterGround:
     def __init__(self, folder: Path, cluster: Cluster, namespace: str) -> None:
         self._folder = folder
         self.cluster, self.namespace = cluster, namespace
+        self.counters = Counters()
+        self.estate = Estate.start(
+            clock=JumpClock(1.0), gateways=0, clients=0, applications=(CLIENT,), directory=folder / "estate"
+        )
+        self.callers = Callers(cluster, namespace, self.estate)
+        self.callers.lay_out()
         self.shop = Shop(cluster, namespace)
         self.shop.lay_out()
-        self.counters = Counters()
-        self.estate = Estate.start(clock=JumpClock(1.0), gateways=0, clients=0, directory=folder / "estate")
         account = cluster.account(namespace, "keyturn", RULES)
         token = cluster.token(account, DAY)
         self._kubeconfig = cluster.kubeconfig(folder / "kubeconfig", token=token)
@@ -77,12 +89,16 @@ class ClusterGround:
     def settings(self, story: Story) -> str:
         """The text of `keyturn.yml`."""
         changes = {"clock": {"rate": 1.0}, **story.settings}
-        return text_of(self.shop.settings(self._kubeconfig, self.counters, self.estate, **changes))
+        settings = self.shop.settings(self._kubeconfig, self.counters, self.estate)
+        settings["credentials"].append(self.callers.credential(self.counters))
+        settings["cadences"]["api-key"] = "90d"
+        settings["adapters"]["clients"] = {"populations": {"apps": {"url": f"{self.counters.url}/clients"}}}
+        return text_of(settings | changes)
 
     def keep(self, folder: Path) -> ClusterScene:
         """Taken while no bot is at work; its last rollout is waited for."""
         self.shop.settle()
-        return ClusterScene(self)
+        return ClusterScene(self, folder)
 
     def live(self) -> None:
         """Time jumps over what a rollout takes, so it is waited for."""
@@ -90,15 +106,23 @@ class ClusterGround:
 
     def look(self) -> Before:
         """What a verdict compares with."""
-        return Before(self.shop.data(), frozenset(each["metadata"]["name"] for each in self.secrets()))
+        names = frozenset(each["metadata"]["name"] for each in self.secrets())
+        return Before(self.shop.data(), self.callers.data(), self.callers.keys(), names)
 
     def judge(self, database_url: str, story: Story, before: Before) -> Verdict:
         """What a run has left."""
         verdict = judge_bot(database_url, story)
         self.shop.settle()
-        verdict.problems += judge_versions(before.data, self.shop.data(), story)
+        after = self.look()
+        if story.credential == CREDENTIAL:
+            verdict.problems += judge_versions(before.called, after.called, story)
+            verdict.problems += self._judge_callers(before, after)
+            verdict.problems += [] if after.versioned == before.versioned else ["another Secret was changed"]
+        else:
+            verdict.problems += judge_versions(before.versioned, after.versioned, story)
+            verdict.problems += [] if after.called == before.called else ["another Secret was changed"]
         verdict.problems += self._judge_notes(story)
-        strange = {each["metadata"]["name"] for each in self.secrets()} ^ before.secrets
+        strange = after.secrets ^ before.secrets
         if strange:
             verdict.problems.append(f"Secrets that came or went: {sorted(strange)}")
         verdict.done.update(self.rollouts())
@@ -147,10 +171,24 @@ class ClusterGround:
 
     def _judge_notes(self, story: Story) -> list[str]:
         """keyturn's own notes speak of nothing that is gone."""
-        (secret,) = (each for each in self.secrets() if each["metadata"]["name"] == SECRET)
+        name = CALLED if story.credential == CREDENTIAL else SECRET
+        (secret,) = (each for each in self.secrets() if each["metadata"]["name"] == name)
         notes = secret["metadata"].get("annotations", {}).get(NOTES, "")
         gone = [] if story.keeps_old else ['"key.v1"', '"retired.v1"']
         return [f"the notes still speak of {name}" for name in gone if name in notes]
+
+    def _judge_callers(self, before: Before, after: Before) -> list[str]:
+        """One living key at the issuer, the one in the Secret, to which every caller refers."""
+        problems = []
+        left = [key["id"] for key in after.keys]
+        if len(left) != 1 or left == [key["id"] for key in before.keys] or not after.keys[0]["enabled"]:
+            problems.append(f"keys of the client: {left}")
+        self.callers.log_in(after.called.get("key.v2", b"").decode())  # refused keys raise
+        callers = [each for each in self.shop.deployments() if each["metadata"]["name"] in NAMES]
+        references = [referred(each) for each in callers]
+        if references != [{"name": CALLED, "key": "key.v2"}] * len(NAMES):
+            problems.append(f"the callers refer to {references}")
+        return problems
 
 
 def judge_versions(before: dict[str, bytes], after: dict[str, bytes], story: Story) -> list[str]:

@@ -15,7 +15,7 @@ from tests.kill.visits import check_caught, visit
 from tests.real.kill.ground import ClusterGround
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(3600)]
-EVERY = int(os.environ.get("KEYTURN_KILL_EVERY", "12"))
+EVERY = int(os.environ.get("KEYTURN_KILL_EVERY", "16"))
 """Every so many boundaries are visited: `make soak` visits all of them."""
 
 
@@ -28,14 +28,14 @@ def killer(cluster: Cluster, namespace: str, sqlite_template: Path) -> Iterator[
             yield made
 
 
-@pytest.mark.parametrize("story", ["versioned-secret"])
+@pytest.mark.parametrize("story", ["versioned-secret", "api-key-in-secret"])
 def test_every_boundary(killer: Harness, story: str) -> None:
     calm, wrong = visit(killer, story, EVERY)
     assert calm.verdict.state[-1]["overlap"] == "retired"
     assert wrong == {}
 
 
-@pytest.mark.parametrize("story", ["versioned-secret"])
+@pytest.mark.parametrize("story", ["versioned-secret", "api-key-in-secret"])
 def test_a_naive_engine_fails(killer: Harness, story: str) -> None:
     """The control: an engine that repeats without looking must be caught, or the judge is blind."""
     check_caught(killer, story, lambda name: "/after PATCH" in name and "undo" not in name)
