@@ -6,7 +6,8 @@ UV := $(shell command -v uv 2>/dev/null)
 JOBS ?= 2
 ESTATE ?= small
 
-.PHONY: playground test test-unit test-real test-cluster test-matrix test-image cover soak lint format docs bench lock clean help
+.PHONY: playground test test-unit test-real test-cluster test-matrix test-image cover soak lint format docs manifests \
+	bench lock clean help
 
 help:  ## Show what there is
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -55,6 +56,9 @@ format: $(VENV)/.synced-dev  ## Put the source into shape
 
 docs: $(VENV)/.synced-dev  ## Write the pages and manifests that are made from the declarations
 	$(BIN)/python -m docs.pages
+
+manifests: $(VENV)/.synced-dev  ## Write deploy/manifests from the chart (needs Helm)
+	$(BIN)/python -m docs.manifests
 
 bench: $(VENV)/.synced-dev  ## Floors and product side by side, as ratios
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -15,6 +15,7 @@ PARTS = {
     "verify": ("benchmarks.audit", "verification"),
     "start": ("benchmarks.start", "starts"),
     "waiting": ("benchmarks.waiting", "waiting"),
+    "home": ("benchmarks.home", "homes"),
     "revocation": ("benchmarks.emergency", "revocations"),
     "containment": ("benchmarks.emergency", "containments"),
     "calls": ("benchmarks.emergency", "machine_parts"),

@@ -90,6 +90,18 @@ def plan(credential: str, as_json: Json = False) -> None:
 
 
 @app.command()
+def forecast(
+    days: Annotated[int, typer.Option(help="How far to look ahead.", min=1, max=370)] = 90,
+    png: Annotated[Path | None, typer.Option(help="Draw it into this file; needs keyturn[plots].")] = None,
+    as_json: Json = False,
+) -> None:
+    """Show what is due week by week, collisions, and where approvers are missing."""
+    from bot.terminal import forecast as look_ahead
+
+    _exit(look_ahead(_settings(), days, png, as_json=as_json))
+
+
+@app.command()
 def approve(
     rotation: Annotated[str, typer.Argument(help="The rotation, such as R-7.")],
     credential: Annotated[str, typer.Option(help="Its credential, as the card shows it.")],
@@ -169,6 +181,24 @@ def doctor(as_json: Json = False) -> None:
     from bot.setup.doctor import examine
 
     _exit(examine(dict(os.environ), as_json=as_json))
+
+
+@app.command()
+def permissions(
+    roles: Annotated[bool, typer.Option("--roles", help="Print Roles and bindings for Kubernetes.")] = False,
+    values: Annotated[bool, typer.Option("--values", help="Print values for the Helm chart.")] = False,
+    cluster: Annotated[str, typer.Option(help="For which cluster, as keyturn.yml calls it.")] = "default",
+    account: Annotated[str, typer.Option(help="The service account to bind, as NAMESPACE/NAME.")] = "keyturn/keyturn",
+    as_json: Json = False,
+) -> None:
+    """Show what each system has to allow keyturn for the declared credentials. Touches nothing."""
+    from bot.setup.permissions import show_grants, show_permissions
+
+    if roles + values + as_json > 1:
+        _fail("Say one of --roles, --values and --json.", WRONG)
+    if not (roles or values):
+        _exit(show_permissions(_settings(), as_json=as_json))
+    _exit(show_grants(_settings(), "roles" if roles else "values", cluster, account))
 
 
 @app.command()

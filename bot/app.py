@@ -18,19 +18,23 @@ from typing import TYPE_CHECKING
 from bot.catalog import Catalog
 from bot.contracts.command import Summary
 from bot.contracts.people import Directory
+from bot.core.automatic import rule_of
 from bot.core.errors import Invalid, Permanent, Refused
 from bot.core.plan import Plan
 from bot.engine.apply import apply
 from bot.engine.board import Board
 from bot.engine.checklist import Boxes
 from bot.engine.directory import DeclaredPeople
+from bot.engine.discoveries import Discoveries
 from bot.engine.electorate import Electorate
 from bot.engine.errands import Errands
 from bot.engine.executor import Executor
 from bot.engine.intake import Intake
+from bot.engine.keeping import Keeping
 from bot.engine.legs import Legs
 from bot.engine.library import Library
 from bot.engine.planner import Planner
+from bot.engine.reminders import Setting
 from bot.engine.secrets import SecretDoor
 from bot.engine.signers import Signers
 from bot.engine.target_rows import TargetRows
@@ -68,6 +72,7 @@ class Engine:
     worker: Worker
     timers: Timers
     errands: Errands
+    keeping: Keeping
     people: Directory
     name: str
     """This process's name, fresh at every start."""
@@ -77,14 +82,16 @@ class Engine:
         self.timers.enlist()
         self.database.delivery.start(self.worker.run, workers)
         self.timers.recover()
-        self.database.after_commit += [self.timers.wake, self.errands.wake]
+        self.database.after_commit += [self.timers.wake, self.errands.wake, self.keeping.wake]
         self.timers.start()
         self.errands.start()
+        self.keeping.start()
 
     def stop(self) -> None:
         """Take nothing new, let running legs finish for a while, hand the rest over."""
         self.timers.stop()
         self.errands.stop()
+        self.keeping.stop()
         self.database.delivery.stop(DRAIN_SECONDS)
         with self.database.begin() as tx:
             tx.leave(self.name)
@@ -135,7 +142,21 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     planner = Planner(catalog, library, door, checklist, policy.rule, database.now)
     trouble = Troubleshooter(database, catalog, executor)
     electorate = Electorate(policy, people, Signers(settings.signers, [person.id for person in policy.people]))
-    board = Board(database, planner, policy, people, electorate, trouble, library, catalog.commands, settings.calendar)
+    board = Board(
+        database,
+        planner,
+        policy,
+        people,
+        electorate,
+        trouble,
+        library,
+        catalog.commands,
+        settings.calendar,
+        settings.reminders,
+        lambda target: rule_of(settings.automatic, target) is not None,
+    )
+    setting = Setting(settings.reminders, settings.automatic, settings.calendar, settings.channels)
+    discoveries = Discoveries(database, catalog, door, settings.finds)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
     legs = Legs(database, executor, board.replan, name, board.opening)
     worker = Worker(database, legs, catalog.commands, board, people, name)
@@ -147,8 +168,16 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         board=board,
         intake=Intake(database, catalog.commands, board, people),
         worker=worker,
-        timers=Timers(database, name, under_way=worker.under_way, called=board.called, nudge=settings.incidents.nudge),
+        timers=Timers(
+            database,
+            name,
+            under_way=worker.under_way,
+            called=board.called,
+            nudge=settings.incidents.nudge,
+            expiries=board.notice_expiries,
+        ),
         errands=Errands(database, catalog, door, settings.incidents),
+        keeping=Keeping(database, policy, people, setting, discoveries, board.start_by_policy),
         people=people,
         name=name,
     )
@@ -169,7 +198,9 @@ def declared_rows(settings: Settings) -> list[Declared]:
                 "channel": entry.channel,
                 "max_valid": entry.max_valid,
                 "reviewed_runbook": entry.reviewed_runbook,
-            },
+            }
+            | ({"warn_before": entry.warn_before.total_seconds()} if entry.warn_before is not None else {}),
+            place=entry.place,
         )
         for entry in settings.credentials
     ]
@@ -255,8 +286,9 @@ class Bot:
         self._stop = threading.Event()
 
     def _check_errands(self) -> None:
-        """Raises `Invalid` when an incident would run errands that no adapter offers."""
-        if problems := self.settings.idle_errands(self.engine.catalog):
+        """Raises `Invalid` when the settings name errands or discoveries that no adapter offers."""
+        catalog = self.engine.catalog
+        if problems := (*self.settings.idle_errands(catalog), *self.settings.idle_discoveries(catalog)):
             raise Invalid("keyturn.yml", tuple(str(problem) for problem in problems))
 
     def start(self) -> None:

@@ -13,9 +13,10 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from bot.contracts.adapter import Discovery, Fact, Operation, Part, Probe, Run, Secrets, Sensor, Store
+from bot.contracts.adapter import Discovery, Fact, Grants, Operation, Part, Probe, Run, Secrets, Sensor, Store
 from bot.core.errors import Invalid, Permanent
 from bot.core.lint import WordInfo
+from bot.core.secret import SecretReference
 
 P = TypeVar("P", bound=Part)
 
@@ -81,6 +82,15 @@ class Catalog:
         store: Store = factory(self._client(name))
         return store
 
+    def store_needs(self, reference: SecretReference) -> tuple[str, ...]:
+        """What a secret reference needs at its system; nothing where no adapter keeps such secrets."""
+        if reference.store not in self.adapters():
+            return ()
+        needs: Callable[[str], tuple[str, ...]] | None = getattr(
+            getattr(self._module(reference.store), "Store", None), "needs", None
+        )
+        return needs(reference.path) if needs else ()
+
     def part(self, word: str) -> type[Part] | None:
         """The class behind a word, without building its client."""
         adapter, _, name = word.partition(".")
@@ -112,6 +122,11 @@ class Catalog:
     def access(self, needed: Mapping[str, Collection[str]], run: Run) -> Mapping[str, tuple[str, ...]]:
         """Missing permissions, per adapter."""
         return {name: tuple(self._client(name).access(sorted(what), run)) for name, what in sorted(needed.items())}
+
+    def grants(self, name: str) -> Grants | None:
+        """How the adapter writes permissions for those who grant them; None where it knows no such form."""
+        found: Grants | None = getattr(self._module(name), "grants", None)
+        return found
 
     def check_configs(self) -> None:
         """Validate every adapter's configuration; raises `Invalid` with all mistakes."""

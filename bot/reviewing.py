@@ -23,11 +23,12 @@ def review(path: Path, by: str, same: Same) -> LoadedRunbook:
     """
     found = load(path)
     text = path.read_text(encoding="utf-8")
-    reviewed = Reviewed(by=by.strip() or "-", digest=found.content)
+    name = by.strip()
+    reviewed = Reviewed(by=name or "-", digest=found.content)
     line = f'reviewed: {{by: "{reviewed.by}", digest: "{reviewed.digest}"}}\n'
     bare = _REVIEWED.sub("", text)
     author = _AUTHOR.search(bare)
-    if author is None or '"' in by or "\\" in by or not by.strip().isprintable():
+    if author is None or not name or not name.isprintable() or set(name) & {'"', "\\"}:
         wrong = "it names no author; add author: with the name of who wrote it" if author is None else "that is no name"
         raise Refused(f"{path} was not changed: {wrong}.", code="no-review")
     written = bare[: author.end()] + line + bare[author.end() :]

@@ -75,6 +75,31 @@ def plan(settings: Settings, credential: str, *, as_json: bool) -> int:
         return show(Answer(str(error), good=False), as_json, PROBLEMS)
 
 
+def forecast(settings: Settings, days: int, png: Path | None, *, as_json: bool) -> int:
+    """Look ahead in this process, as `plan` does, and draw it where a file is named."""
+    from bot.app import build_engine, open_database
+    from bot.contracts.command import Call
+
+    database = open_database(settings)
+    database.check_schema()
+    engine = build_engine(settings, database)
+    person = engine.people.person(f"os:{_me()}")
+    _refuse_stranger(person)
+    word = engine.catalog.commands()["forecast"]
+    call = Call("forecast", word.need, person, (f"{days}d",), surface="cli")
+    try:
+        answer = word.run(call, engine.board)
+    except Refused as error:
+        return show(Answer(str(error), good=False), as_json, PROBLEMS)
+    if png is not None:
+        from bot.gallery import pictures
+        from bot.plots import save
+
+        save([*answer.charts, *pictures(call, engine.board, database.now())], png)
+        print(f"The picture is in {png}.", file=sys.stderr)
+    return show(answer, as_json)
+
+
 def _refuse_stranger(person: Person) -> None:
     """Raises `Refused` for a host user whom the settings do not know: everything would be hidden from them."""
     if person.kind is PersonKind.UNKNOWN:

@@ -1,4 +1,4 @@
-"""Lead the incident of an emergency: who commands, what happened, the review, the end.
+"""Lead an incident, of an emergency or an expiry: who commands, what happened, the review, the end.
 
 `incident R-9` shows roles, timeline and review. Roles are handed over by whoever has them, and by whoever may revoke:
 `incident R-9 --commander @bob`. The review's questions are filled in from data; `--answer owner --text "…"` answers
@@ -10,6 +10,7 @@ from __future__ import annotations
 from bot.contracts.command import Answer, Call, IncidentView, Need, Rotations, Table
 from bot.core.errors import Refused
 from bot.core.incident import ROLES, Incident
+from bot.core.rotation import Rotation
 
 usage = 'incident R-9 [--commander @person] [--scribe @person] [--note "…"] [--close]'
 need = Need.SEE
@@ -58,15 +59,26 @@ def _done(incident: Incident, text: str) -> Answer:
     return Answer(text, rotation=incident.number, data={**data, "open": incident.is_open})
 
 
+def _stage(rotation: Rotation) -> str:
+    i = rotation.current
+    return "passed" if i is None else f"at {i + 1} of {len(rotation.steps)}: {rotation.plan.steps[i].title}"
+
+
+def _state(rotation: Rotation) -> str:
+    return rotation.state.value.replace("_", " ")
+
+
 def _show(view: IncidentView) -> Answer:
     incident, rotation = view.incident, view.rotation
-    leads = f"{incident.commander} commands it" + (f" and {incident.scribe} writes" if incident.scribe else "")
+    leads = f"{incident.commander or 'nobody'} commands it" + (
+        f" and {incident.scribe} writes" if incident.scribe else ""
+    )
     if incident.closed_at is not None:
         leads = f"{incident.closed_by} closed it at {incident.closed_at:%Y-%m-%d %H:%M} UTC"
+    deed = f"Its stages are {_stage(rotation)}" if rotation.plan.expiry else f"The revocation is {_state(rotation)}"
     lines = [
         f"The incident of {incident.id} ({incident.credential}, {incident.environment}) was opened at "
-        f"{incident.opened_at:%Y-%m-%d %H:%M} UTC; {leads}. The revocation is "
-        f"{rotation.state.value.replace('_', ' ')}.",
+        f"{incident.opened_at:%Y-%m-%d %H:%M} UTC; {leads}. {deed}.",
         *view.links,
     ]
     if incident.late and not incident.fixed:

@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bot.contracts.command import Answer, Call, Need, Rotations, Summary, Table
 from bot.core.errors import Refused
 from bot.core.rotation import OPEN, Overlap, Rotation, Stage
+from bot.core.words import rotation_number
 
 usage = "status [R-7 | <credential>]"
 need = Need.SEE
@@ -18,7 +21,35 @@ def run(call: Call, rotations: Rotations) -> Answer:
     """List, or tell about one."""
     if len(call.args) > 1:
         raise Refused(f"Ask for one rotation at a time: {usage}.", code="usage")
-    return _one(rotations.find(call, call.args[0])) if call.args else _all(call, rotations)
+    if not call.args:
+        return _all(call, rotations)
+    if rotation_number(call.args[0]) is not None:
+        return _one(rotations.find(call, call.args[0]))
+    return _of_credential(call, rotations)
+
+
+def _of_credential(call: Call, rotations: Rotations) -> Answer:
+    """Its newest rotation, and the dates that hold whether there is one or not."""
+    view = rotations.credential(call, call.args[0])
+    data = {
+        "credential": view.name,
+        "environment": view.environment,
+        "owner": view.owner,
+        "due": view.next_due.isoformat() if view.next_due else None,
+        "open_rotation": f"R-{view.open_rotation}" if view.open_rotation else None,
+    }
+    try:
+        told = _one(rotations.find(call, call.args[0]))
+    except Refused as error:
+        if error.code != "no-rotation":
+            raise
+        due = f"is due on {view.next_due:%Y-%m-%d}" if view.next_due else "is not scheduled"
+        text = (
+            f"{view.name} in {view.environment} belongs to {view.owner or 'nobody'} and {due}; keyturn has never "
+            f"rotated it. Begin with: start {view.name}."
+        )
+        return Answer(text, data=data)
+    return replace(told, data=data | told.data)
 
 
 def _all(call: Call, rotations: Rotations) -> Answer:
@@ -44,7 +75,8 @@ def _state(state: str, overlap: str) -> str:
 
 def _one(rotation: Rotation) -> Answer:
     plan = rotation.plan
-    head = f"{rotation.id} rotates {plan.credential} in {plan.environment}, asked for by {plan.requester}."
+    deed = "is the incident of" if plan.expiry else "rotates"
+    head = f"{rotation.id} {deed} {plan.credential} in {plan.environment}, asked for by {plan.requester}."
     rows = []
     for planned, step in zip(plan.steps, rotation.steps, strict=True):
         when = step.ended_at or step.due_at
@@ -84,6 +116,8 @@ def _standing(rotation: Rotation) -> str:
     if rotation.state in OPEN:
         told = f"It is {rotation.state.value.replace('_', ' ')}" + (f" at: {step}." if step else ".")
         return f"{told} {rotation.outcome}".strip()
+    if rotation.plan.expiry and rotation.promoted_at is not None:
+        return f"Its stages are passed; see its review with: incident {rotation.id}."
     if rotation.overlap in (Overlap.NONE, Overlap.RETIRED) and rotation.promoted_at is not None:
         return "It is done." + (f" It is due again on {rotation.next_due:%Y-%m-%d}." if rotation.next_due else "")
     return f"It is {rotation.state.value.replace('_', ' ')}. {rotation.outcome}".strip()

@@ -42,7 +42,7 @@ from bot.core.runbook_file import load
 from bot.engine.secrets import SecretDoor
 from bot.health import Figures
 from bot.linting import shipped_files
-from bot.settings import VARIABLES, declared
+from bot.settings import VARIABLES, declared, fields, keeping_entries
 from bot.slack import manifest
 from bot.store.database import Database
 from docs.runbook_pages import page_path, runbook_page
@@ -62,6 +62,11 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("incidents", declared.IncidentsEntry),
     ("incidents.ticket, incidents.page", declared.ErrandEntry),
     ("credentials[]", declared.CredentialEntry),
+    ("reminders", keeping_entries.RemindersEntry),
+    ("reminders.tiers[]", keeping_entries.TiersEntry),
+    ("reminders.hours", keeping_entries.HoursEntry),
+    ("reminders.escalate[]", keeping_entries.CallEntry),
+    ("discovery[]", keeping_entries.DiscoveryEntry),
     ("clock", declared.ClockEntry),
     ("slack", declared.SlackEntry),
 )
@@ -317,6 +322,8 @@ def _default(shown: Mapping[str, Any], value: Any) -> str:
     given = shown.get("default", value)
     if given is None or given in ("", [], {}) or isinstance(value, BaseModel):
         return ""
+    if isinstance(given, list):
+        given = ", ".join(getattr(one, "value", str(one)) for one in given)
     return f"`{_span(given)}`" if isinstance(given, str) else f"`{given}`"
 
 
@@ -347,8 +354,8 @@ def _kind(shown: Mapping[str, Any], schema: Mapping[str, Any]) -> str:
         return _object(shown, schema)
     if shown.get("format") == "duration":
         return "duration"
-    if shown.get("pattern") in declared.MISTAKES:
-        return declared.MISTAKES[shown["pattern"]].removeprefix("write ").partition(" (")[0]
+    if shown.get("pattern") in fields.MISTAKES:
+        return fields.MISTAKES[shown["pattern"]].removeprefix("write ").partition(" (")[0]
     return {"string": "text", "integer": "number", "number": "number", "boolean": "yes or no"}.get(kind, str(kind))
 
 

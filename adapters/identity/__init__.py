@@ -10,6 +10,7 @@ from adapters.identity.api_keys import (
     DisableApiKey,
 )
 from adapters.identity.client import Client, Config
+from adapters.identity.inventory import ApiKeys, SigningKeys
 from adapters.identity.service import AdminAccess, KeyStoreHealthy, TokenLife
 from adapters.identity.signing_keys import BootstrapKey, DisableKey, PromoteKey, PublishKey, SigningKid
 
@@ -18,6 +19,7 @@ __all__ = [
     "ApiKeyLastUsed",
     "ApiKeyRefused",
     "ApiKeyWorks",
+    "ApiKeys",
     "BootstrapKey",
     "Client",
     "Config",
@@ -29,6 +31,7 @@ __all__ = [
     "KeyStoreHealthy",
     "PromoteKey",
     "PublishKey",
+    "SigningKeys",
     "SigningKid",
     "TokenLife",
 ]

@@ -4,6 +4,7 @@ from adapters.kubernetes.certificates import Certificate, CertificateReady, Rene
 from adapters.kubernetes.client import Client, Config
 from adapters.kubernetes.consumers import Consumers, Restartable
 from adapters.kubernetes.discovery import Certificates, Secrets, ServiceAccountTokens, TlsSecrets
+from adapters.kubernetes.grants import grants
 from adapters.kubernetes.logs import LogErrors
 from adapters.kubernetes.rollout import AllReady, RolledOut
 from adapters.kubernetes.settings import Setting
@@ -61,4 +62,5 @@ __all__ = [
     "TokenRefused",
     "TokenWorks",
     "TrustCa",
+    "grants",
 ]

@@ -6,6 +6,7 @@ import re
 
 from adapters.kubernetes.client import Client
 from adapters.kubernetes.names import LABEL, OBJECT
+from adapters.kubernetes.permissions import narrowed
 from adapters.kubernetes.places import Place, secret
 from adapters.kubernetes.secret import Change, View, edit, look
 from adapters.kubernetes.versions import RETIRED, VERSION, add, added, ours, pointed
@@ -35,6 +36,14 @@ class Store:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    @staticmethod
+    def needs(path: str) -> tuple[str, ...]:
+        """The permissions for reading and writing at a path; none for a path that is none."""
+        found = _PATH.fullmatch(path)
+        if found is None:
+            return ()
+        return (narrowed("secrets: get, patch", found["cluster"], found["namespace"], found["name"]),)
 
     def read(self, path: str, version: str) -> Secret:
         """A version's value, the current one's when none is named. A version that was removed is read too."""

@@ -148,6 +148,32 @@ class Client:
             name = check_version(version)
             return versions is None or not (disk.exists(versions, name) or disk.exists(versions, f".gone-{name}"))
 
+    def walk(self) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        """Every secret below the root with its complete versions and when each was written; values are not read."""
+        with disk.told("the root"):
+            root = os.open(self._root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            yield from self._below(root, ())
+        finally:
+            os.close(root)
+
+    def _below(self, folder: int, path: tuple[str, ...]) -> Iterator[tuple[str, list[tuple[str, float]]]]:
+        said = "/".join(path) or "the root"
+        with disk.told(said):
+            names = sorted(os.listdir(folder))
+        if path and "versions" in names:
+            with disk.told(said), disk.inside(folder, "versions") as versions:
+                yield "/".join(path), disk.written(versions, _VERSION) if versions is not None else []
+        for name in names:
+            if len(path) < DEEPEST and _SEGMENT.fullmatch(name) and name not in _RESERVED:
+                with disk.told(f"{said}/{name}"):
+                    below = disk.folder(folder, name)
+                if below is not None:
+                    try:
+                        yield from self._below(below, (*path, name))
+                    finally:
+                        os.close(below)
+
     def _pointed(self, folder: int, path: str) -> str | None:
         try:
             target = os.readlink("current", dir_fd=folder)

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import re
 import stat
 from collections.abc import Iterator
 from datetime import timedelta
@@ -79,6 +80,32 @@ def exists(folder: int, name: str) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def folder(above: int, name: str) -> int | None:
+    """A folder, opened; None for what is a file or a link, or is gone by now."""
+    try:
+        return os.open(name, FOLDER, dir_fd=above)
+    except OSError as error:
+        if error.errno in (errno.ENOTDIR, errno.ELOOP, errno.ENOENT):
+            return None
+        raise
+
+
+def written(versions: int, pattern: re.Pattern[str]) -> list[tuple[str, float]]:
+    """Complete versions and when their values were written (Unix seconds)."""
+    found = []
+    for name in sorted(os.listdir(versions)):
+        inside_it = folder(versions, name) if pattern.fullmatch(name) else None
+        if inside_it is None:
+            continue
+        try:
+            found.append((name, os.stat("value", dir_fd=inside_it, follow_symlinks=False).st_mtime))
+        except FileNotFoundError:
+            continue  # half written or half removed
+        finally:
+            os.close(inside_it)
+    return found
 
 
 def read(folder: int, name: str) -> bytes | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -9,8 +11,10 @@ from pydantic import Field
 from adapters.secret_files.client import Client, version_named
 from bot.contracts.adapter import (
     Absent,
+    Discovery,
     Effect,
     Fact,
+    Found,
     Known,
     Model,
     Observed,
@@ -122,3 +126,23 @@ class CurrentVersion(Fact):
 
 def _outputs(version: str, previous: str | None) -> Outputs:
     return {"version": version, "previous": previous}
+
+
+class Secrets(Discovery):
+    """Every secret below the root with its versions, by name and by when it was written; no value is read."""
+
+    permissions = ("files: read",)
+
+    class Params(Model):
+        kind: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,60}$")] = "secret-file"
+        """The class that they have in the inventory."""
+
+    client: Client
+
+    def pages(self, p: Params, run: Run) -> Iterator[Sequence[Found]]:
+        for path, versions in self.client.walk():
+            run.remaining()
+            yield [
+                Found(f"secret_files:{path}", name, p.kind, created_at=datetime.fromtimestamp(written, UTC))
+                for name, written in versions
+            ]

@@ -247,7 +247,8 @@ class Discovery(Part):
 class Store(Protocol):
     """What an adapter that keeps secrets offers besides its operations: the class is called `Store`.
 
-    `path` and `version` are the parts of a `SecretReference`; an empty version means the current one.
+    `path` and `version` are the parts of a `SecretReference`; an empty version means the current one. A store whose
+    system grants by object also has a static `needs(path)`: the permissions for reading and writing there.
     """
 
     def __init__(self, client: Any) -> None: ...
@@ -271,3 +272,21 @@ class Client(Protocol):
     def __init__(self, config: Any, secrets: Secrets) -> None: ...
 
     def access(self, permissions: Collection[str], run: Run) -> Collection[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Granted:
+    """What `Grants` made: a text for whoever grants, and what it could not grant, each with what to do."""
+
+    text: str
+    problems: tuple[str, ...] = ()
+
+
+class Grants(Protocol):
+    """What an adapter offers whose system grants by documents of its own: a function called `grants`.
+
+    It is given what `Part.needs` gave, the `form` that is wanted, and where it is for. Raises `Permanent` for a form
+    that it does not know.
+    """
+
+    def __call__(self, permissions: Collection[str], form: str, where: Mapping[str, str]) -> Granted: ...

@@ -19,6 +19,16 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
+from bot.contracts.inventory import (
+    CredentialPage,
+    CredentialView,
+    Filters,
+    Finding,
+    Forecast,
+    Inventory,
+    Told,
+    Week,
+)
 from bot.core.events import Event
 from bot.core.incident import Incident
 from bot.core.plan import Plan
@@ -29,18 +39,27 @@ from bot.core.rotation import Box, Rotation
 __all__ = [
     "Answer",
     "Call",
+    "Chart",
     "Command",
+    "CredentialPage",
     "CredentialView",
     "Draft",
+    "Filters",
+    "Finding",
+    "Forecast",
     "HistoryLine",
     "IncidentView",
     "Incidents",
+    "Inventory",
     "Need",
     "Person",
     "Rotations",
     "RunbookView",
     "Summary",
+    "Suspect",
     "Table",
+    "Told",
+    "Week",
 ]
 
 
@@ -55,7 +74,7 @@ class Call:
     flags: Mapping[str, str] = field(default_factory=dict)
     channel: str = ""
     surface: str = "slack"
-    """`slack` or `cli`."""
+    """`slack`, `cli` or `workflow`."""
     bound: Mapping[str, str] = field(default_factory=dict)
     """`digest` and `nonce` of the plan that the person saw, from the button, the form, or the moment of receipt."""
     confirmed: bool = False
@@ -64,6 +83,8 @@ class Call:
     """Boxes of the checklist that the person ticked in the form."""
     intent: int = 0
     """Number of the stored intent, 0 for words answered at once."""
+    execution: str = ""
+    """The step of a workflow that waits for the outcome."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +95,20 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     newest_last: bool = False
     """Where there is no room for all rows, the last ones are shown instead of the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Numbers that people would rather look at than read; each series has as many values as there are categories."""
+
+    title: str
+    categories: tuple[str, ...]
+    series: tuple[tuple[str, tuple[float, ...]], ...]
+    """Name and values of each; bars are stacked."""
+    x_label: str
+    y_label: str
+    told: str
+    """What it shows, in a sentence, for those who cannot see it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +142,8 @@ class Answer:
     """The same for machines (`--json`)."""
     good: bool = True
     """False when it found problems (exit code 1)."""
+    charts: tuple[Chart, ...] = ()
+    """Shown where pictures can be shown; what is said and the table are enough without them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,21 +161,6 @@ class Summary:
     outcome: str
     step: str = ""
     """Title of the current step."""
-
-
-@dataclass(frozen=True, slots=True)
-class CredentialView:
-    """A credential in a list."""
-
-    name: str
-    environment: str
-    kind: str
-    owner: str
-    runbook: str
-    next_due: datetime | None
-    last_rotated_at: datetime | None
-    open_rotation: int | None
-    open_overlaps: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +184,19 @@ class RunbookView:
     summary: str
     credentials: tuple[str, ...]
     problems: int
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A credential whose expiry may be what blocks production."""
+
+    name: str
+    environment: str
+    kind: str
+    shows: str
+    """How an expiry of its class shows."""
+    expires_at: datetime | None
+    next_due: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +252,11 @@ class Rotations(Protocol):
         """What belongs to the incidents of emergencies."""
         ...
 
+    @property
+    def inventory(self) -> Inventory:
+        """What belongs to credentials and their reminders."""
+        ...
+
     def find(self, call: Call, text: str) -> Rotation:
         """The rotation that `R-7`, `7` or a credential's name (its newest rotation) stands for."""
         ...
@@ -259,6 +299,14 @@ class Rotations(Protocol):
 
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
         """Plan again, compare as `start` does, and ask for the revocation."""
+        ...
+
+    def expired(self, call: Call, credential: str, symptom: str) -> Rotation:
+        """Open the incident of a credential that expired in use; nothing is changed by that."""
+        ...
+
+    def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
+        """Which credentials a symptom may come from, the likeliest first; expired ones before others."""
         ...
 
     def break_glass(self, call: Call, text: str, reason: str) -> Rotation:

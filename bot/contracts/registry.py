@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
 from bot.contracts.adapter import Discovery, Fact, Operation, Part, Probe, Run, Sensor, Store
+from bot.core.secret import SecretReference
 
 
 class Registry(Protocol):
@@ -22,6 +23,10 @@ class Registry(Protocol):
     def discovery(self, word: str) -> Discovery: ...
 
     def store(self, name: str) -> Store: ...
+
+    def store_needs(self, reference: SecretReference) -> tuple[str, ...]:
+        """The permissions at its system for reading and writing there; none where the store declares none."""
+        ...
 
     def part(self, word: str) -> type[Part] | None:
         """The class behind a word, without building its client; None when there is none."""

@@ -10,7 +10,7 @@ from bot.core.calling import called
 from bot.core.consent import confirmed, expired, opened, plan_changed, postponed, ticked, voted
 from bot.core.decision import Decision, Stale
 from bot.core.glass import glass_broken, taken_over
-from bot.core.progress import began, due, ended, lost
+from bot.core.progress import began, due, ended, kept, lost
 from bot.core.rotation import (
     Advanced,
     Began,
@@ -22,6 +22,7 @@ from bot.core.rotation import (
     Expired,
     GlassBroken,
     Happening,
+    Kept,
     Lost,
     Opened,
     PlanChanged,
@@ -56,6 +57,7 @@ _RULES: dict[type[Any], Callable[[Rotation, Any, datetime], Decision]] = {
     Called: called,
     Confirmed: confirmed,
     Postponed: postponed,
+    Kept: kept,
     GlassBroken: glass_broken,
     TakenOver: taken_over,
     Ticked: ticked,

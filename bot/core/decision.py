@@ -54,6 +54,9 @@ def go_on(rotation: Rotation, entries: tuple[Entry, ...], now: datetime) -> Deci
 
 def _promote(rotation: Rotation, *, has_overlap: bool, now: datetime) -> tuple[Rotation, tuple[Entry, ...]]:
     cadence = rotation.plan.cadence
+    if rotation.plan.expiry:  # nothing was rotated by it
+        rotation = replace(rotation, state=State.PROMOTED, promoted_at=now, outcome="")
+        return rotation, (note(rotation, Event.INCIDENT_PASSED, BOT),)
     rotation = replace(
         rotation,
         state=State.PROMOTED,

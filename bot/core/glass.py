@@ -69,7 +69,7 @@ def glass_broken(rotation: Rotation, event: GlassBroken, now: datetime) -> Decis
 
 
 def taken_over(rotation: Rotation, event: TakenOver, now: datetime) -> Decision:
-    """End an ordinary rotation because a revocation goes on instead; a step in flight is still noted when it ends."""
+    """End what is under way because a revocation goes on instead; a step in flight is still noted when it ends."""
     if rotation.state not in OPEN or rotation.plan.emergency:
         raise Stale("there is nothing to take over")
     steps = tuple(

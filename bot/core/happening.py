@@ -96,6 +96,16 @@ class Postponed:
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """A step that destroys may not begin now: an incident wants the material kept. Look again at `at`."""
+
+    step: int
+    attempt: int
+    at: datetime
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """A named person vouches for a box of the checklist."""
 
@@ -252,6 +262,7 @@ Happening = (
     | TakenOver
     | Confirmed
     | Postponed
+    | Kept
     | Voted
     | Ticked
     | PlanChanged

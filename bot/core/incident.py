@@ -1,4 +1,4 @@
-"""The incident that an emergency opens: who leads it, what was said, its review, and when it may be closed."""
+"""The incident of an emergency or an expiry: who leads it, what was said, its review, when it may be closed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Answered:
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One per emergency, under the number of its rotation. People are named by their ids."""
+    """One per emergency or expiry, under the number of its rotation. People are named by their ids."""
 
     number: int
     credential: str
@@ -45,7 +45,7 @@ class Incident:
     private: bool
     opened_at: datetime
     opened_by: str
-    """Who asked for the revocation."""
+    """Who asked for the revocation, or said what expired; `keyturn` where it found that itself."""
     version: int = 0
     commander: str = ""
     scribe: str = ""
@@ -107,12 +107,13 @@ def opened(
     late: str = "",
     known: Mapping[str, Any] | None = None,
 ) -> Change:
-    """Open it; whoever asked for the revocation commands it until they hand it over.
+    """Open it; whoever asked for it commands it until they hand it over, and nobody yet what the bot found.
 
     `known` is what the inventory says of the credential now, kept in the audit for the review.
     """
+    lead = "" if by == BOT else by
     incident = Incident(
-        number, credential, environment, private, now, by, commander=by, solo=solo, said_at=now, late=late
+        number, credential, environment, private, now, by, commander=lead, solo=solo, said_at=now, late=late
     )
     return incident, _entry(incident, Event.INCIDENT_OPENED, by, solo=solo, late=late, known=known or {})
 
@@ -169,13 +170,29 @@ def nudged(incident: Incident, now: datetime) -> Change:
     return after, _entry(after, Event.INCIDENT_NUDGED, BOT, commander=incident.commander)
 
 
+def gone_on(incident: Incident, other: str, now: datetime) -> Change:
+    """Close it because a revocation of the same credential was approved: that has an incident of its own."""
+    _open(incident)
+    after = replace(incident, closed_at=now, closed_by=BOT)
+    reason = f"it goes on as the emergency {other}"
+    return after, _entry(after, Event.INCIDENT_CLOSED, BOT, reason=reason, taken_over=other)
+
+
 def closed(
-    incident: Incident, by: str, now: datetime, *, unanswered: Collection[str], is_over: bool, own: bool = False
+    incident: Incident,
+    by: str,
+    now: datetime,
+    *,
+    unanswered: Collection[str],
+    is_over: bool,
+    own: bool = False,
+    unmended: Collection[str] = (),
 ) -> Change:
     """Close it. Refused while something is open, and to those who acted alone, or under another account (`own`).
 
     `unanswered` are the questions for which there is neither data nor an answer; `is_over` says whether the
-    revocation has ended.
+    revocation, or every stage after an expiry, has ended; `unmended` is what keeps its next reminder from reaching
+    anybody, as the inventory shows it now.
     """
     _open(incident)
     if own or (incident.solo and by in (incident.solo, incident.opened_by)):
@@ -186,6 +203,12 @@ def closed(
         )
     if not is_over:
         raise Refused(f"{incident.id} is still under way; follow it with: status {incident.id}.", code="under-way")
+    if unmended:
+        raise Refused(
+            f"The reminder that should have prevented {incident.id} is not mended: {'; '.join(unmended)}. Correct that "
+            f"in the settings or with the words of the inventory; then close it again.",
+            code="not-mended",
+        )
     if incident.late and not incident.fixed:
         raise Refused(
             f"{incident.late} First see to it that the reminder works, then say what was changed: "

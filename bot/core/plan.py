@@ -27,6 +27,8 @@ from bot.core.runbook import (
 
 FORMAT = 1
 READS = "reads"
+EXPIRED = "expired"
+"""The word of an incident whose credential expired in use; see `bot.core.expiry`."""
 DESTROYS = "destroys"
 
 
@@ -139,7 +141,7 @@ class Plan:
     max_valid: int
     trouble: tuple[Mapping[str, Any], ...] = field(default=())
     word: str = "start"
-    """What was asked for: `start`, or `revoke` for an emergency."""
+    """What was asked for: `start`, `revoke` for an emergency, or `expired` for the incident of an expiry."""
     order: str = ""
     """Of a revocation: `replace-first` or `contain-first`."""
     contained: int = 0
@@ -165,6 +167,16 @@ class Plan:
     def emergency(self) -> bool:
         """Whether it revokes under suspicion."""
         return self.word == "revoke"
+
+    @property
+    def expiry(self) -> bool:
+        """Whether it is no rotation, but the stages of an incident after an expiry."""
+        return self.word == EXPIRED
+
+    @property
+    def has_incident(self) -> bool:
+        """Whether an incident is opened with it."""
+        return self.emergency or self.expiry
 
     def to_json(self) -> dict[str, Any]:
         """JSON that `of_json` reads back; its canonical bytes are what the digest covers."""

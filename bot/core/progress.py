@@ -17,6 +17,7 @@ from bot.core.rotation import (
     Due,
     Ended,
     Failed,
+    Kept,
     Lost,
     NotYet,
     Rotation,
@@ -34,7 +35,7 @@ def began(rotation: Rotation, event: Began, now: datetime) -> Decision:
         raise Stale("the step has moved on")
     if rotation.is_over or (rotation.state is State.REQUESTED and rotation.glass is None):
         raise Stale("nothing of it may run")
-    if rotation.state is State.APPROVED and now >= rotation.expires_at:
+    if rotation.state is State.APPROVED and now >= rotation.expires_at and not rotation.plan.expiry:
         return approval_expired(rotation, now)
     started = rotation.state is State.APPROVED
     planned = rotation.plan.steps[event.step]
@@ -251,6 +252,18 @@ def due(rotation: Rotation, event: Due, now: datetime) -> Decision:
     if run.stage is not Stage.WAITING or run.attempt != event.attempt or run.due_at is None or run.due_at > now:
         raise Stale("the step is not due")
     return queue(rotation, event.step, ())
+
+
+def kept(rotation: Rotation, event: Kept, now: datetime) -> Decision:
+    """It waits, untouched: nothing of it has begun, so everything can still be put back."""
+    run, planned = rotation.steps[event.step], rotation.plan.steps[event.step]
+    if run.stage is not Stage.QUEUED or run.attempt != event.attempt or run.undoing:
+        raise Stale("the step has moved on")
+    again = run.evidence == event.why
+    waiting = replace(run, stage=Stage.WAITING, due_at=event.at, evidence=event.why)
+    rotation = settled(replace(rotation, steps=put(rotation.steps, event.step, waiting)))
+    entry = note(rotation, Event.MATERIAL_KEPT, BOT, step=planned.id, why=event.why)
+    return Decision(rotation, () if again else (entry,))
 
 
 def lost(rotation: Rotation, event: Lost, now: datetime) -> Decision:

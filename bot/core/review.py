@@ -1,4 +1,4 @@
-"""The review after an emergency: its questions with what the data say, the timeline, and what affected callers hear.
+"""The review after an emergency or an expiry: its questions with what the data say, the timeline, what callers hear.
 
 The questions are those of an expiry that was missed: whether anybody could have known, and who was told.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 from bot.core.events import Event
 from bot.core.incident import Incident, Note
+from bot.core.plan import Plan
 from bot.core.rotation import FINISHED, Overlap, Rotation, Stage, State
 from bot.core.story import tell
 
@@ -47,6 +48,14 @@ class Facts:
     """Rotations of it before this one."""
     trouble: tuple[str, ...] = ()
     """One sentence for each earlier rotation that was held or given up."""
+    expires_at: datetime | None = None
+    """When the system itself refuses it, as far as the inventory knew."""
+    owner_finding: str = ""
+    """Why its owner could not be reached."""
+    told: tuple[str, ...] = ()
+    """One phrase for each reminder that was sent since it was rotated last: `7d on 2026-11-01 to @dave`."""
+    watched: bool = False
+    """Whether what was told is known, rather than only when the next reminder was set for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +84,7 @@ def review(incident: Incident, facts: Facts) -> tuple[Question, ...]:
     found = {
         "alert": _alert(facts),
         "query": _query(facts),
-        "owner": "" if facts.next_due else "No: without a date there was nothing to remind of.",
+        "owner": _owner(facts),
         "missing": _missing(facts),
         "coordination": _coordination(facts),
     }
@@ -96,9 +105,23 @@ def unanswered(questions: Sequence[Question]) -> tuple[str, ...]:
 def _alert(facts: Facts) -> str:
     if facts.next_due is None:
         return "No: the inventory had no date for it, so nothing could remind anybody."
+    if facts.told:
+        return f"Yes: {len(facts.told)} reminder(s) were sent, and none was acted on."
+    if facts.watched and facts.remind_at is None:
+        return "No: no reminder was set, and none was sent."
     if facts.remind_at is not None and (facts.last_rotated_at is None or facts.remind_at > facts.last_rotated_at):
         return f"Yes: the inventory's next reminder was set for {_day(facts.remind_at)}."
     return ""
+
+
+def _owner(facts: Facts) -> str:
+    if facts.next_due is None:
+        return "No: without a date there was nothing to remind of."
+    if facts.owner_finding:
+        return f"No: {facts.owner_finding}"
+    if facts.told:
+        return f"It was sent: {'; '.join(facts.told)}. Its owner was {facts.owner or 'nobody'}."
+    return "No: nobody was reminded." if facts.watched else ""
 
 
 def _query(facts: Facts) -> str:
@@ -106,6 +129,8 @@ def _query(facts: Facts) -> str:
         return "No: the inventory does not have it."
     if facts.next_due is None:
         return "No: the inventory had no date for it."
+    if facts.expires_at is not None:
+        return f"Yes: the inventory knew that it expires on {_day(facts.expires_at)} (from {facts.source})."
     if facts.last_rotated_at is None or not facts.cadence:
         return ""
     return (
@@ -169,6 +194,8 @@ _TOLD = frozenset(
         Event.INCIDENT_ROLE,
         Event.INCIDENT_PLACE,
         Event.INCIDENT_CLOSED,
+        Event.INCIDENT_PASSED,
+        Event.CALLERS_TOLD,
         Event.TAKEN_OVER,
     }
 )
@@ -217,6 +244,34 @@ def summary(incident: Incident, rotation: Rotation, old: str = "", new: str = ""
             "was refused; look at what was done with it before."
         )
     return "\n".join(line for line in lines if line)
+
+
+def told_callers(
+    incident: Incident,
+    plan: Plan,
+    *,
+    old: str = "",
+    new: str = "",
+    expired_at: datetime | None = None,
+    recovery: Rotation | None = None,
+) -> str:
+    """What affected callers have to know of an expiry: which one, since when it is replaced, and if data are at risk.
+
+    `recovery` is the rotation that replaces it, as far as there is one.
+    """
+    key = f" {old}" if old else ""
+    when = f" on {_minute(expired_at)}" if expired_at else ""
+    lines = [f"The credential{key} of {plan.credential} ({plan.environment}) expired{when}."]
+    if recovery is None:
+        lines.append("It is not replaced yet.")
+    elif recovery.promoted_at is not None:
+        named = f" ({new})" if new else ""
+        lines.append(f"Its replacement{named} is in use since {_minute(recovery.promoted_at)} ({recovery.id}).")
+    else:
+        lines.append(f"It is being replaced by {recovery.id}, which is {recovery.state.value.replace('_', ' ')}.")
+    found = incident.answer(INTEGRITY)
+    lines.append(f"Integrity of data: {found.text if found else 'nobody has said yet whether it is at risk.'}")
+    return "\n".join(lines)
 
 
 def _replaced(rotation: Rotation, new: str) -> str:

@@ -29,6 +29,8 @@ class Need(StrEnum):
     REVOKE = "revoke"
     SNOOZE = "snooze"
     RECORD = "record"
+    OWN = "own"
+    """Give a credential to another owner."""
 
 
 class PersonKind(StrEnum):

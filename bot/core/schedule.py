@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from bot.core import duration
@@ -12,6 +12,10 @@ from bot.core import duration
 SHORTEST = timedelta(hours=1)
 WARN_AT = 0.9
 """Share of the cadence after which a credential is shown as due soon."""
+
+_FOREVER = datetime(2200, 1, 1, tzinfo=UTC)
+"""What would be due only then has no date."""
+_UNKNOWN_LIFE = timedelta(days=3650)
 
 _NAMED = {
     "daily": "1d",
@@ -89,6 +93,69 @@ def standing(cadence: timedelta | None, last_finished_at: datetime | None, now: 
     if now >= due:
         return Standing(Due.OVERDUE, due)
     return Standing(Due.SOON if now >= last_finished_at + cadence * WARN_AT else Due.FINE, due)
+
+
+@dataclass(frozen=True, slots=True)
+class Dates:
+    """Everything that says when a credential ends."""
+
+    cadence: timedelta | None = None
+    last_rotated_at: datetime | None = None
+    created_at: datetime | None = None
+    """Since when its system shows the version in use."""
+    expires_at: datetime | None = None
+    """When its system will refuse it."""
+
+    @property
+    def begins(self) -> datetime | None:
+        """Since when the version in use counts; the later one, since a rotation may be done by hand too."""
+        return max((at for at in (self.last_rotated_at, self.created_at) if at is not None), default=None)
+
+    @property
+    def by_cadence(self) -> datetime | None:
+        """When the cadence wants the next rotation."""
+        begins = self.begins
+        if self.cadence is None or begins is None:
+            return None
+        return begins + self.cadence if self.cadence < _FOREVER - begins else None
+
+    @property
+    def due(self) -> datetime | None:
+        """The effective date: its expiry or the end of its cadence, whichever is first."""
+        return min((at for at in (self.expires_at, self.by_cadence) if at is not None), default=None)
+
+    @property
+    def source(self) -> str:
+        """What `due` comes from: `expiry`, `cadence`, or nothing."""
+        if self.due is None:
+            return ""
+        return "expiry" if self.due == self.expires_at else "cadence"
+
+    def soon_at(self, warn: timedelta) -> datetime | None:
+        """From when on it is shown as due soon: `warn` before it is due, or past 90 % of its age."""
+        due, begins = self.due, self.begins
+        if due is None:
+            return None
+        near = due - min(warn, life(self, due) / 2)
+        aged = begins + self.cadence * WARN_AT if begins is not None and self.cadence is not None else near
+        return min(near, aged)
+
+
+def stands(now: datetime, due: datetime | None, soon_at: datetime | None, expires_at: datetime | None) -> str:
+    """`expired`, `overdue`, `soon`, `fine`, or `unknown` where there is no date."""
+    if expires_at is not None and now >= expires_at:
+        return "expired"
+    if due is None:
+        return "unknown"
+    if now >= due:
+        return "overdue"
+    return "soon" if soon_at is not None and now >= soon_at else "fine"
+
+
+def life(dates: Dates, until: datetime) -> timedelta:
+    """How long the version in use lives in all; very long where nobody knows since when it counts."""
+    begins = dates.begins
+    return until - begins if begins is not None and begins < until else _UNKNOWN_LIFE
 
 
 def _aware(moment: datetime) -> None:

@@ -95,6 +95,7 @@ def skipped(rotation: Rotation, event: Skipped, now: datetime) -> Decision:
 
 
 def cancelled(rotation: Rotation, event: Cancelled, now: datetime) -> Decision:
+    _not_an_incident(rotation)
     if rotation.state not in (State.REQUESTED, State.APPROVED) or any(run.touched for run in rotation.steps):
         if rotation.is_over or rotation.state is State.ROLLING_BACK:
             raise Refused(f"{rotation.id} {past(rotation)}; there is nothing to cancel.", code="late")
@@ -115,6 +116,7 @@ def cancelled(rotation: Rotation, event: Cancelled, now: datetime) -> Decision:
 
 
 def rolled_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decision:
+    _not_an_incident(rotation)
     retiring = rotation.state is State.PROMOTED and rotation.overlap in (Overlap.RETIRING, Overlap.BLOCKED)
     contained = rotation.state is State.REQUESTED and rotation.glass is not None
     revoked = rotation.plan.emergency and rotation.state is State.PROMOTED
@@ -133,6 +135,15 @@ def rolled_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decisio
     if rotation.plan.emergency and not contained and any(run.touched for run in rotation.steps):
         return _asked_to_put_back(rotation, event, now)
     return put_back(rotation, f"Rolled back by {event.person}: {event.reason}", (), now, event.person, event.reason)
+
+
+def _not_an_incident(rotation: Rotation) -> None:
+    if rotation.plan.expiry:
+        raise Refused(
+            f"{rotation.id} is an incident, which changed nothing that could be put back. Pass its stages with "
+            f"advance, or for a false alarm skip its recovery, and end it with: incident {rotation.id} --close.",
+            code="incident",
+        )
 
 
 def _asked_to_put_back(rotation: Rotation, event: RolledBack, now: datetime) -> Decision:

@@ -185,6 +185,22 @@ def _next_due(who: str, d: Detail) -> str:
     return f"It is due again on {_word(d, 'due')[:10]}{_in_brackets(f'every {cadence}' if cadence else '')}"
 
 
+def _before(d: Detail) -> str:
+    return f"before: {_word(d, 'before')}" if _word(d, "before") else ""
+
+
+def _asked_instead(d: Detail) -> str:
+    route = _list(d.get("route"))
+    return f"; {route} hears of it instead" if route else ""
+
+
+def _reminded(who: str, d: Detail) -> str:
+    told = _list(d.get("told")) or "nobody"
+    expiries = d.get("expiries")
+    due = f" on {str(expiries[0])[:10]}" if isinstance(expiries, list) and expiries else ""
+    return f"{told} heard ({_list(d.get('tiers'))}) that it is due{due}"
+
+
 def _flood(who: str, d: Detail) -> str:
     if d.get("forged"):
         return f"{d['forged']} requests from {who} were not Slack's and were refused{_because(d, 'why')}"
@@ -246,6 +262,9 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
     ),
     Event.INCIDENT_REVIEW: lambda who, d: f"{who} answered {_word(d, 'question', 'a question')} of the review",
     Event.INCIDENT_CLOSED: lambda who, d: f"{who} closed the incident{_because(d)}",
+    Event.INCIDENT_PASSED: lambda who, d: "Every stage of the incident is passed",
+    Event.CALLERS_TOLD: lambda who, d: f"Affected callers were told{_because(d, 'text')}",
+    Event.MATERIAL_KEPT: lambda who, d: f"{_step(d)} waits{_because(d, 'why')}",
     Event.INTENT: _intent,
     Event.REFUSED: lambda who, d: f"{who} was refused{_because(d, 'because') or _because(d) or _because(d, 'code')}",
     Event.REQUESTED: _requested,
@@ -285,6 +304,26 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
     Event.SCHEMA_MIGRATED: lambda who, d: f"{who} moved the database's schema on{_in_brackets(_word(d, 'to'))}",
     Event.AUDIT_SIGNED: lambda who, d: f"{who} signed the head of the audit",
     Event.FLOOD: _flood,
+    Event.SNOOZED: lambda who, d: f"{who} asked for no reminders until {_word(d, 'until')[:10]}{_because(d)}",
+    Event.OWNED: lambda who, d: (
+        f"{who} gave it to {_word(d, 'owner', 'whom the settings declare')}{_in_brackets(_before(d))}"
+    ),
+    Event.DISOWNED: lambda who, d: f"{who} said that it is not theirs{_because(d)}{_asked_instead(d)}",
+    Event.RECORDED: lambda who, d: (
+        f"{who} recorded that {_word(d, 'operator', 'somebody')} rotated it by hand: {_word(d, 'old', 'the old one')} "
+        f"was replaced by {_word(d, 'new', 'a new one')}{_because(d)}{_in_brackets(_word(d, 'proof'))}"
+    ),
+    Event.TOLD: _reminded,
+    Event.AUTOMATIC: lambda who, d: f"{who} starts its rotation, as the policy says{_because(d)}",
+    Event.AUTOMATIC_FAILED: lambda who, d: f"{who} could not start its rotation{_because(d)}",
+    Event.DIGEST: lambda who, d: (
+        f"{_list(d.get('told')) or 'Nobody'} got the digest of {_word(d, 'month', 'the month')}"
+    ),
+    Event.DISCOVERED: lambda who, d: (
+        f"{_word(d, 'discovery', 'A discovery')} listed everything: {_word(d, 'found', '0')} versions, "
+        f"{_word(d, 'gone', '0')} are gone"
+    ),
+    Event.DISCOVERY_FAILED: lambda who, d: f"{_word(d, 'discovery', 'A discovery')} failed{_because(d, 'error')}",
     Event.TROUBLE_INTENT: _trouble("began"),
     Event.TROUBLE_OUTCOME: _trouble("finished"),
 }

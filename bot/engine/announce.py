@@ -3,24 +3,57 @@
 from __future__ import annotations
 
 from bot.core.rotation import Overlap, Rotation, Stage, State
-from bot.core.runbook import Section
+from bot.core.runbook import QuietStep, Section
 from bot.core.safety import what_is_left
 from bot.engine.approvers import tell_approvers
+from bot.engine.expiry import follow_expiry
 from bot.engine.incidents import follow_emergency, of_incident
 from bot.store.writing import Transaction
+
+BOT = "keyturn"
+FAILED = frozenset({"held", "rolled-back", "abandoned"})
+"""What nobody sees who did not start it: of an automatic rotation its owner is told."""
 
 
 def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
     """Add notices, copies of the card, the incident and its errands, in the transaction that made the change."""
-    if after.plan.emergency:
+    if after.plan.has_incident:
         follow_emergency(tx, before, after)  # the line of a step comes before what follows from it
     told = _told(before, after)
     if told is not None:
         what, text = told
         payload = {"rotation": after.number, "broadcast": True, **of_incident(before, after)}
-        urgent = after.plan.emergency
+        urgent = after.plan.has_incident
         tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload, urgent=urgent)
+        if after.plan.requester == BOT and what in FAILED:
+            text = f"The automatic rotation needs you: {text}"
+            _tell_owner(tx, after, f"automatic-{what}-{after.number}-{after.version}", text)
     tell_approvers(tx, before, after)
+    passed = follow_expiry(tx, before, after)
+    if passed is not None:
+        announce(tx, *passed)
+
+
+def warn_of_use(tx: Transaction, rotation: Rotation) -> None:
+    """The grace ends soon, and sensors still see the old credential in use: whoever uses it has to be moved."""
+    i = rotation.current
+    if i is None or rotation.overlap_deadline is None or not isinstance(rotation.plan.steps[i].step, QuietStep):
+        return
+    plan = rotation.plan
+    text = (
+        f"{rotation.id} ({plan.credential}, {plan.environment}): the grace ends on "
+        f"{rotation.overlap_deadline:%Y-%m-%d %H:%M} UTC, and the old credential is not unused yet. "
+        f"{rotation.steps[i].evidence} Find who still uses it: trace its users, or restart those that kept it."
+    )
+    payload = {"rotation": rotation.number, "broadcast": True}
+    tx.add_notice(f"grace-{rotation.number}", "", rotation.channel, text, payload)
+    _tell_owner(tx, rotation, f"grace-{rotation.number}-owner", text)
+
+
+def _tell_owner(tx: Transaction, rotation: Rotation, key: str, text: str) -> None:
+    """The owner hears it too; a group has no account of its own, and reads it in the channel."""
+    if rotation.plan.owner:
+        tx.add_notice(key, f"@{rotation.plan.owner}", "", text)
 
 
 def remind_overlap(tx: Transaction, rotation: Rotation) -> None:

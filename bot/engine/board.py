@@ -15,7 +15,10 @@ from bot.core.consent import check_ballot
 from bot.core.decide import Stale, decide
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
-from bot.core.policy import Policy
+from bot.core.incident import gone_on
+from bot.core.plan import EXPIRED
+from bot.core.policy import Policy, Target
+from bot.core.reminders import Rules
 from bot.core.rotation import (
     Advanced,
     Called,
@@ -23,7 +26,6 @@ from bot.core.rotation import (
     Confirmed,
     GlassBroken,
     Happening,
-    Opened,
     PlanChanged,
     Retried,
     RolledBack,
@@ -35,24 +37,29 @@ from bot.core.rotation import (
     Voted,
 )
 from bot.core.windows import Calendar
+from bot.core.words import rotation_number
 from bot.engine.announce import announce
 from bot.engine.electorate import ON_THE_HOST, Electorate, ballot
+from bot.engine.expiry import check_stage, open_expiry
 from bot.engine.incident_desk import IncidentDesk
+from bot.engine.inventory_desk import InventoryDesk
 from bot.engine.legs import Opening
 from bot.engine.library import Library
 from bot.engine.lookout import Lookout
-from bot.engine.planner import Planner, Subject, changes
-from bot.engine.retirements import retirements
+from bot.engine.opener import Opener
+from bot.engine.planner import Planner, Subject, changes, resolved
 from bot.engine.signers import Signed
-from bot.engine.target import Named, target_of
+from bot.engine.target import target_of
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
-from bot.store.reading import Reader
 from bot.store.records import CredentialRow
 from bot.store.writing import Transaction
 
 ATTEMPTS = 8
 ALWAYS = Calendar()
+USUAL = Rules()
+BOT = "keyturn"
+"""Who asks for what policy starts."""
 NO_OPENING = timedelta(hours=1)
 """When no window is in sight, the calendar is asked again after so long."""
 
@@ -71,13 +78,17 @@ class Board(Lookout):
         library: Library,
         commands: Callable[[], Mapping[str, Any]],
         calendar: Calendar = ALWAYS,
+        rules: Rules = USUAL,
+        automatic: Callable[[Target], bool] = lambda target: False,
     ) -> None:
         super().__init__(database, policy, directory, library, commands)
         self._calendar = calendar
         self._planner = planner
+        self._opener = Opener(database, electorate)
         self._electorate = electorate
         self._troubleshooter = troubleshooter
         self.incidents = IncidentDesk(database, policy, directory, self.find)
+        self.inventory = InventoryDesk(database, policy, directory, self, rules, calendar, automatic, self._in_use)
 
     # --- starting and consenting --------------------------------------------------------------------------------------
 
@@ -85,7 +96,7 @@ class Board(Lookout):
         """Plan without touching anything. Refused while another rotation of it is open."""
         subject = self._subject(call, credential)
         with self._database.read() as reader:
-            self._may_open(reader, subject)
+            self._opener.may_open(reader, subject)
         return self._planner.draft(subject, call.person.id, reason)
 
     def start(self, call: Call, credential: str, reason: str) -> Rotation:
@@ -99,12 +110,46 @@ class Board(Lookout):
         """Plan an emergency revocation without touching anything."""
         subject = self._subject(call, credential)
         with self._database.read() as reader:
-            self._may_open(reader, subject, "revoke")
+            self._opener.may_open(reader, subject, "revoke")
         return self._planner.draft(subject, call.person.id, reason, "revoke", order)
 
     def revoke(self, call: Call, credential: str, reason: str, order: str) -> Rotation:
         """Ask for an emergency revocation; a second person has to approve it, whatever policy says."""
         return self._open(call, credential, reason, "revoke", order)
+
+    def expired(self, call: Call, credential: str, symptom: str) -> Rotation:
+        """Open the incident of a credential that expired in use. Nothing is changed by that."""
+        with self._database.read() as reader:
+            row = self.named(reader, call, credential)
+        reason = symptom.strip() or f"{call.person.id} says that it has expired"
+        plan = self._planner.plan(subject_of(row), call.person.id, reason, EXPIRED)
+        with self._database.begin() as tx:
+            rotation = open_expiry(tx, plan, subject_of(row).channel or call.channel)
+            announce(tx, None, rotation)
+            self._mark(tx, call, rotation)
+        return rotation
+
+    def notice_expiries(self) -> int:
+        """Open the incidents of credentials that expired in use without anybody's word; returns how many."""
+        with self._database.read() as reader:
+            rows = reader.expired_in_use(reader.now)
+        return sum(self._notice_expiry(row) for row in rows)
+
+    def _notice_expiry(self, row: CredentialRow) -> bool:
+        """Looked at again in the transaction, in which another replica or a person may have come first."""
+        subject = subject_of(row)
+        when = f"{row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at else "a time that is not known"
+        reason = f"the inventory shows that it expired at {when}, and no replacement"
+        try:
+            plan = self._planner.plan(subject, BOT, reason, EXPIRED)
+            with self._database.begin() as tx:
+                still = {(one.name, one.environment) for one in tx.expired_in_use(tx.now, 1000)}
+                if (row.name, row.environment) not in still:
+                    return False
+                announce(tx, None, open_expiry(tx, plan, subject.channel))
+        except Refused:
+            return False
+        return True
 
     def _open(self, call: Call, credential: str, reason: str, word: str, order: str) -> Rotation:
         subject = self._subject(call, credential)
@@ -123,26 +168,27 @@ class Board(Lookout):
             box if box.ticked or box.name not in call.ticked else replace(box, ticked=True, by=call.person.id)
             for box in draft.boxes
         )
-        target = Named(subject.name, subject.environment, subject.kind, subject.owner)
-        eligible = self._electorate.frozen(target, call.person.id, word, self._database.now())
-        with self._database.begin() as tx:
-            self._may_open(tx, subject, word)
-            number = tx.next_number()
-            opened = Opened(
-                number,
-                draft.plan,
-                random.token_hex(8),
-                subject.channel or call.channel,
-                boxes,
-                eligible,
-                unconfirmed=draft.plan.emergency and call.surface == ON_THE_HOST,
-            )
-            rotation = tx.save(None, decide(None, opened, tx.now))
-            for form in ("card", "log"):
-                tx.add_drawing(number, form, rotation.channel, rotation.version, urgent=draft.plan.emergency)
-            announce(tx, None, rotation)
+
+        def mark(tx: Transaction, rotation: Rotation) -> None:
+            if call.execution:
+                tx.add_drawing(rotation.number, "step", call.execution, rotation.version)
             self._mark(tx, call, rotation)
-        return rotation
+
+        unconfirmed = draft.plan.emergency and call.surface == ON_THE_HOST
+        return self._opener.open(
+            subject, replace(draft, boxes=boxes), subject.channel or call.channel, mark, unconfirmed=unconfirmed
+        )
+
+    def start_by_policy(self, row: CredentialRow, reason: str, keep: Callable[[Transaction], None]) -> Rotation:
+        """Open a rotation that policy wants: the bot asks for it, and it needs the approvals that anybody's needs.
+
+        `keep` is called in the transaction that opens it, and may still refuse.
+        """
+        subject = subject_of(row)
+        with self._database.read() as reader:
+            self._opener.may_open(reader, subject)
+        draft = self._planner.draft(subject, BOT, reason)
+        return self._opener.open(subject, draft, subject.channel, lambda tx, rotation: keep(tx))
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:
         """Count an approval or a rejection, on membership read now.
@@ -289,7 +335,11 @@ class Board(Lookout):
                         code="already-open",
                     )
             promoted = reader.rotations(
-                credential=plan.credential, environment=plan.environment, states=(State.PROMOTED,), limit=1
+                credential=plan.credential,
+                environment=plan.environment,
+                states=(State.PROMOTED,),
+                limit=1,
+                incidents=False,
             )
         if promoted and promoted[0].number > rotation.number:
             raise Refused(
@@ -330,6 +380,12 @@ class Board(Lookout):
             return None
         return PlanChanged(plan, random.token_hex(8), changes(rotation.plan, plan))
 
+    def _in_use(self, row: CredentialRow, person: str) -> str:
+        """The id that is in use now, as the runbook's facts tell; empty where they do not."""
+        if not row.runbook or "old" not in self._library.get(row.runbook)[0].replaced:
+            return ""
+        return resolved(self._planner.plan(subject_of(row), person, "record"), "old", {})
+
     def opening(self, rotation: Rotation) -> Opening | None:
         """When an approved rotation may begin, if not now."""
         target, plan = target_of(rotation), rotation.plan
@@ -353,6 +409,7 @@ class Board(Lookout):
             try:
                 with self._database.begin() as tx:
                     rotation = tx.rotation(number)
+                    check_stage(tx, rotation, event)
                     saved = tx.save(rotation, decide(rotation, event, tx.now))
                     announce(tx, rotation, saved)
                     self._take_over(tx, rotation, saved)
@@ -366,13 +423,19 @@ class Board(Lookout):
 
     @staticmethod
     def _take_over(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
-        """A revocation that begins ends the ordinary rotation of the same credential, in the same transaction."""
+        """A revocation that begins ends what else is under way for the credential, in the same transaction."""
         begins = before is not None and before.state is State.REQUESTED and before.glass is None
         if not after.plan.emergency or not begins or (after.state is State.REQUESTED and after.glass is None):
             return
-        other = tx.open_rotation(after.plan.credential, after.plan.environment)
-        if other is not None and after.state is not State.CANCELLED:
+        for word in ("start", EXPIRED):
+            other = tx.open_rotation(after.plan.credential, after.plan.environment, word)
+            if other is None or after.state is State.CANCELLED:
+                continue
             announce(tx, other, tx.save(other, decide(other, TakenOver(after.id), tx.now)))
+            incident = tx.incident(other.number) if other.plan.expiry else None
+            if incident is not None and incident.is_open:
+                closed, entry = gone_on(incident, after.id, tx.now)
+                tx.save_incident(incident, closed, entry)
 
     @staticmethod
     def _mark(tx: Transaction, call: Call, rotation: Rotation) -> None:
@@ -381,31 +444,12 @@ class Board(Lookout):
             raise Refused(f"This was done already; see {rotation.id}.", code="late")
 
     def _subject(self, call: Call, name: str) -> Subject:
+        """The credential of this name, or that of an incident (`R-9`)."""
+        if rotation_number(name) is not None:
+            plan = self.find(call, name).plan
+            name = f"{plan.credential}@{plan.environment}"
         with self._database.read() as reader:
-            return subject_of(self._named(reader, call, name))
-
-    def _may_open(self, reader: Reader, subject: Subject, word: str = "start") -> None:
-        revocation = reader.open_rotation(subject.name, subject.environment, "revoke")
-        if revocation is not None:
-            raise Refused(
-                f"{revocation.id} is already revoking {subject.name}; follow it with: status {revocation.id}.",
-                code="already-open",
-            )
-        if word == "revoke":
-            return  # it takes over whatever is open, and no number of valid versions may stand in its way
-        rotation = reader.open_rotation(subject.name, subject.environment)
-        if rotation is not None:
-            raise Refused(
-                f"{rotation.id} is already rotating {subject.name}; follow it with: status {rotation.id}.",
-                code="already-open",
-            )
-        overlapping = reader.open_overlaps(subject.name, subject.environment)
-        if overlapping + 2 > subject.max_valid:
-            raise Refused(
-                f"{subject.name} still has {overlapping} old version(s) being retired, and at most {subject.max_valid} "
-                f"versions may be valid; {retirements(reader, subject.name, subject.environment)}. See: status {subject.name}.",
-                code="too-many-valid",
-            )
+            return subject_of(self.named(reader, call, name))
 
     def _record_refusal(self, call: Call, rotation: Rotation, because: str, code: str) -> None:
         detail = {"because": because, "code": code, "word": call.word}

@@ -212,7 +212,7 @@ class Errands:
         else:
             tx.postpone_errand(row.id, tx.now + delay * self._database.clock.rate, row.failures + 1, problem)
         if row.failures in (0, MOST_FAILURES - 1):
-            after = "nobody tries again" if given_up else "it is tried again, and the revocation does not wait for it"
+            after = "nobody tries again" if given_up else "it is tried again, and nothing waits for it"
             what = f"{row.kind}-{row.id}-{'given-up' if given_up else 'failed'}"
             say(tx, rotation, what, f"The {_NAMES[row.kind]} did not work: {problem}. For now {after}.")
 
@@ -232,13 +232,15 @@ _NAMES = {"page": "page", "resolve": "end of the page", "ticket": "ticket"}
 def scope_of_incident(rotation: Rotation, why: str = "") -> dict[str, Any]:
     """What the arguments of an errand can look up as `${{ incident.… }}`."""
     plan = rotation.plan
-    summary = f"{rotation.id}: revoke {plan.credential} ({plan.environment})"
+    what = f"{plan.credential} ({plan.environment})"
+    summary = f"{rotation.id}: {what} has expired in use" if plan.expiry else f"{rotation.id}: revoke {what}"
     return {
         "id": rotation.id,
         "credential": plan.credential,
         "environment": plan.environment,
         "reason": plan.reason,
         "order": plan.order,
+        "deed": "has expired in use and blocks its callers" if plan.expiry else "is being revoked",
         "summary": f"{summary}, {why}" if why else summary,
         "severity": "high",
         "opened_by": plan.requester,
@@ -253,7 +255,7 @@ def defaults(kind: str, scope: Mapping[str, str]) -> dict[str, Any]:
         lines = [f"- {name.replace('_', ' ')}: {value}" for name, value in told.items()]
         return {
             "title": scope["summary"],
-            "body": "\n".join([f"{scope['credential']} in {scope['environment']} is being revoked.", "", *lines]),
+            "body": "\n".join([f"{scope['credential']} in {scope['environment']} {scope['deed']}.", "", *lines]),
             "labels": [f"severity:{scope['severity']}"],
         }
     return {"summary": scope["summary"], "source": f"{scope['credential']} ({scope['environment']})", "details": told}

@@ -14,6 +14,7 @@ from bot.contracts.adapter import Absent, Operation, Present, Run, Secrets, Uncl
 from bot.contracts.registry import Registry
 from bot.core import duration
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
+from bot.core.expiry import IDENTIFY
 from bot.core.plan import PlannedStep
 from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Rotation, StepRun
 from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
@@ -21,6 +22,7 @@ from bot.core.template import TemplateError, evaluate_span, references
 from bot.engine.fanout import Targets, fan_out, measure_each, slug
 from bot.engine.judge import Verdict, judge, silence
 from bot.engine.scope import parameters, scope_of
+from bot.engine.symptoms import evidence
 
 log = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
@@ -104,8 +106,14 @@ class Executor:
             case QuietStep():
                 return self._quiet(rotation, planned, step, run)
             case AskStep():
-                return Asking(step.ask)
+                return Asking(self._question(rotation, planned, step))
         raise Permanent(f"{planned.id} is a kind of step that this version does not know", "upgrade keyturn")
+
+    def _question(self, rotation: Rotation, planned: PlannedStep, step: AskStep) -> str:
+        """What a person is asked; after an expiry with what can be seen of it."""
+        if not rotation.plan.expiry or planned.id != IDENTIFY:
+            return step.ask
+        return f"{step.ask} {evidence(rotation, self._registry, lambda tail: self.run_for(rotation, planned, tail))}"
 
     # --- do -----------------------------------------------------------------------------------------------------------
 

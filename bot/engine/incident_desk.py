@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterator
-from datetime import datetime
-from typing import Any
+from collections.abc import Callable
 
 from bot.contracts.command import Call, IncidentView, Need
 from bot.contracts.people import Directory
 from bot.core import incident as core
 from bot.core.decide import Stale
 from bot.core.errors import Refused
-from bot.core.events import Event
+from bot.core.expiry import RECOVER, unmended
 from bot.core.incident import Incident
-from bot.core.policy import Person, PersonKind, Policy
-from bot.core.review import QUESTIONS, Facts, Row, review, summary, timeline, unanswered
-from bot.core.rotation import Rotation, State
+from bot.core.policy import PersonKind, Policy
+from bot.core.review import QUESTIONS, review, unanswered
+from bot.core.rotation import Rotation, Stage
+from bot.engine.expiry import dates_of
+from bot.engine.incident_facts import facts_of, recovery_of, view_of
 from bot.engine.incidents import say
-from bot.engine.planner import resolved
-from bot.engine.scope import scope_of
+from bot.engine.somebody import Somebody
 from bot.engine.target import target_of
 from bot.store.database import Database
 from bot.store.reading import Reader
 from bot.store.writing import Transaction
 
-MOST_ROWS = 1000
-MOST_EARLIER = 20
 ATTEMPTS = 8
-_MENTION = re.compile(r"<@(?P<user>[UW][A-Z0-9]{2,20})(?:\|[^<>]*)?>")
-_TROUBLE = {
-    State.ABANDONED: "was given up",
-    State.ROLLED_BACK: "was rolled back",
-    State.HELD: "is held",
-    State.CANCELLED: "was withdrawn or rejected",
-}
 
 
 class IncidentDesk:
@@ -46,6 +35,7 @@ class IncidentDesk:
         self._database = database
         self._policy = policy
         self._directory = directory
+        self._people = Somebody(database, policy, directory)
         self._find = find
 
     def view(self, call: Call, text: str) -> IncidentView:
@@ -60,7 +50,7 @@ class IncidentDesk:
         with self._database.read() as reader:
             incident = _opened(reader, rotation)
         self._may(call, rotation, incident, leading=True)
-        person = self._person(call, who)
+        person = self._people.find(call, who)
 
         def change(tx: Transaction, found: Incident) -> core.Change:
             return core.with_role(found, role, person.id, call.person.id)
@@ -92,7 +82,16 @@ class IncidentDesk:
             left = unanswered(review(found, facts_of(tx, fresh)))
             alone = [name for name in (found.solo, found.opened_by) if found.solo]
             own = any(self._policy.same_person(call.person, name) for name in alone)
-            after, entry = core.closed(found, call.person.id, tx.now, own=own, unanswered=left, is_over=fresh.is_over)
+            open_ends = _open_ends(tx, fresh) if fresh.plan.expiry and fresh.is_over else ()
+            after, entry = core.closed(
+                found,
+                call.person.id,
+                tx.now,
+                own=own,
+                unanswered=left,
+                is_over=fresh.is_over,
+                unmended=open_ends,
+            )
             say(tx, fresh, f"closed-{after.version}", f"{call.person.id} closed the incident of {fresh.id}.")
             return after, entry
 
@@ -128,7 +127,8 @@ class IncidentDesk:
         raise Refused(f"{rotation.id} is changing too fast right now; try again in a moment.", code="busy")
 
     def _may(self, call: Call, rotation: Rotation, incident: Incident, *, leading: bool = False) -> None:
-        """Those who take part may write, and whoever may revoke; roles are handed over by those who have one."""
+        """Those who take part may write, and whoever may revoke (after an expiry: start); roles are handed over by
+        those who have one."""
         me = call.person
         if me.kind is PersonKind.MEMBER:
             part = [incident.commander, incident.scribe]
@@ -139,101 +139,33 @@ class IncidentDesk:
                 return
         target = target_of(rotation)
         groups = self._directory.groups(self._policy.needed_groups(target))
-        verdict = self._policy.may(me, Need.REVOKE, target, call.channel, groups)
+        need = Need.START if rotation.plan.expiry else Need.REVOKE
+        verdict = self._policy.may(me, need, target, call.channel, groups)
         if not verdict.allowed:
             raise Refused(
-                f"Only those who take part in {incident.id} may do that, and whoever may revoke. {verdict.because}",
+                f"Only those who take part in {incident.id} may do that, and whoever may {need.value}. "
+                f"{verdict.because}",
                 code=verdict.code,
             )
 
-    def _person(self, call: Call, text: str) -> Person:
-        """The member whom `@bob`, a mention, an id or `me` stands for, looked up now."""
-        text = text.strip()
-        if text.casefold() in ("me", "@me"):
-            return call.person
-        for account in self._accounts(call, text):
-            person = self._directory.person(account)
-            if person.kind is PersonKind.MEMBER:
-                return person
-        raise Refused(
-            f"{text[:80]!r} is nobody who could be looked up as a full member here; mention a person.", "unknown-person"
-        )
 
-    def _accounts(self, call: Call, text: str) -> Iterator[str]:
-        """The accounts under which the person can be looked up, those of Slack first."""
-        match = _MENTION.fullmatch(text)
-        name = match["user"] if match else text.removeprefix("@")
-        declared = [
-            person
-            for person in self._policy.people
-            if person.id.casefold() == name.casefold() or any(each.endswith(name) for each in person.slack_ids if match)
-        ]
-        team = self._team(call)
-        users = [match["user"]] if match else []
-        users += [user for person in declared for user in sorted(person.slack_ids)]
-        for user in dict.fromkeys(each.removeprefix("slack:").rpartition("/")[2] for each in users):
-            yield f"slack:{team}/{user}" if team else f"slack:{user}"
-        for person in declared:
-            if person.os_user:
-                yield f"os:{person.os_user.removeprefix('os:')}"
-
-    def _team(self, call: Call) -> str:
-        """The workspace from which the caller speaks; empty on the command line."""
-        if not call.intent:
-            return ""
-        with self._database.read() as reader:
-            row = reader.intent(call.intent)
-        account = row.person if row is not None else ""
-        return account.removeprefix("slack:").partition("/")[0] if account.startswith("slack:") else ""
-
-
-def view_of(reader: Reader, incident: Incident, rotation: Rotation) -> IncidentView:
-    """Everything that is shown of an incident."""
-    rows = [
-        Row(row.at, row.event, row.actor, row.detail)
-        for row in reversed(reader.history(rotation=rotation.id, limit=MOST_ROWS))
-    ]
-    outputs = scope_of(rotation)["steps"]
-    old, new = (resolved(rotation.plan, name, outputs) for name in ("old", "new"))
-    return IncidentView(
-        incident=incident,
-        rotation=rotation,
-        questions=review(incident, facts_of(reader, rotation)),
-        timeline=timeline(rows, incident.notes),
-        summary=summary(incident, rotation, old, new),
-        links=tuple(str(row.outputs["url"]) for row in reader.errands(rotation.number) if row.outputs.get("url")),
-    )
-
-
-def facts_of(reader: Reader, rotation: Rotation) -> Facts:
-    """What the inventory knew when the incident was opened, and how earlier rotations went."""
-    opened = reader.history(rotation=rotation.id, event=Event.INCIDENT_OPENED, limit=1)
-    known: dict[str, Any] = dict(opened[0].detail.get("known", {})) if opened else {}
+def _open_ends(reader: Reader, rotation: Rotation) -> tuple[str, ...]:
+    """What an expiry has left open by what the inventory shows now, whatever anybody says of it."""
     plan = rotation.plan
-    earlier = reader.rotations(
-        credential=plan.credential, environment=plan.environment, before=rotation.number, limit=MOST_EARLIER
-    )
-    trouble = [
-        f"R-{row.number} {_TROUBLE[row.state]} ({row.outcome or 'no reason is known'})".replace(".)", ")")
-        for row in reversed(earlier)
-        if row.state in _TROUBLE
-    ]
-    return Facts(
-        owner=known.get("owner", ""),
-        source=known.get("source", ""),
-        cadence=known.get("cadence", ""),
-        next_due=_moment(known.get("next_due")),
-        last_rotated_at=_moment(known.get("last_rotated_at")),
-        remind_at=_moment(known.get("remind_at")),
-        earlier=len(earlier),
-        trouble=tuple(trouble),
-    )
+    rows = reader.credential(plan.credential, plan.environment)
+    left = unmended(dates_of(rows[0] if rows else None), reader.now)
+    i = plan.index(RECOVER)
+    waived = i is not None and rotation.steps[i].stage is Stage.SKIPPED
+    found = recovery_of(reader, rotation)
+    if not waived and (found is None or found.promoted_at is None):
+        left = ("its replacement was rolled back, and there is no other one", *left)
+    return left
 
 
 def _opened(reader: Reader, rotation: Rotation) -> Incident:
     found = reader.incident(rotation.number)
     if found is None:
-        why = "nobody has approved it" if rotation.plan.emergency else "only a revocation has one"
+        why = "nobody has approved it" if rotation.plan.emergency else "only revocations and expiries have one"
         raise Refused(f"{rotation.id} has no incident: {why}.", code="no-incident")
     return found
 
@@ -244,7 +176,3 @@ def _tell_roles(tx: Transaction, rotation: Rotation, before: Incident, after: In
         person = getattr(after, role)
         if person != getattr(before, role):
             say(tx, rotation, f"role-{after.version}", f"{person} is the {role} from now on.")
-
-
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None

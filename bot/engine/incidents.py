@@ -1,4 +1,4 @@
-"""What an emergency sets going beside its steps: the incident, word of every step, and errands that page and file."""
+"""What an emergency or an expiry sets going beside its steps: the incident, word of every step, and errands."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from bot.store.writing import Transaction
 
 _UNBEGUN = frozenset({State.REQUESTED, State.CANCELLED, State.ABANDONED})
 
+CAPTURED = 200
+"""Events of the audit that are noted with an expiry."""
+MOST_TOLD = 20
 REVIEW_EVERY = timedelta(days=1)
 """How often an incident that is over is asked for its review."""
 
@@ -25,12 +28,13 @@ def consented(rotation: Rotation | None) -> bool:
 
 def unattended(rotation: Rotation) -> bool:
     """Whether nobody came in time: the suspected credential is in use, so a person has to end the alert."""
-    return rotation.state is State.ABANDONED or (rotation.glass is not None and rotation.outcome == LAPSED)
+    given_up = rotation.state is State.ABANDONED and not rotation.plan.expiry
+    return given_up or (rotation.glass is not None and rotation.outcome == LAPSED)
 
 
 def of_incident(before: Rotation | None, after: Rotation) -> Mapping[str, Any]:
     """What marks a notice as one of the incident; nothing where none was opened."""
-    opened = after.plan.emergency and (consented(before) or consented(after))
+    opened = after.plan.has_incident and (consented(before) or consented(after))
     return {"incident": True} if opened else {}
 
 
@@ -73,16 +77,17 @@ def nudge(tx: Transaction, number: int, after: timedelta) -> None:
     asked, entry = core.nudged(found, tx.now)
     tx.save_incident(found, asked, entry)
     i = rotation.current
+    lead = found.commander or "Nobody leads this yet; somebody take command"
     if rotation.is_over:
-        text = f"{found.commander}, {found.id} is over and its review is open. See: incident {found.id}."
+        text = f"{lead}, {found.id} is over and its review is open. See: incident {found.id}."
     else:
         step = f" It is at: {rotation.plan.steps[i].title}." if i is not None else ""
-        text = f"{found.commander}, nothing was said for {duration.show(after)}. What is going on?{step}"
+        text = f"{lead}, nothing was said for {duration.show(after)}. What is going on?{step}"
     say(tx, rotation, f"nudge-{asked.version}", text)
 
 
 def _open(tx: Transaction, rotation: Rotation) -> None:
-    """In the transaction in which the revocation is approved, or contained by one person."""
+    """In the transaction in which the revocation is approved, or contained by one person, or an expiry is found."""
     plan, (late, facts) = rotation.plan, _known(tx, rotation)
     solo = rotation.glass.by if rotation.glass else ""
     found = tx.incident(rotation.number)
@@ -104,7 +109,11 @@ def _open(tx: Transaction, rotation: Rotation) -> None:
     tx.save_incident(None, incident, entry)
     tx.add_drawing(rotation.number, "room", "", 1, urgent=True)
     what = f"{plan.credential} in {plan.environment} ({rotation.id}, {plan.order})"
-    if rotation.glass is not None:
+    if plan.expiry:
+        told = f"{plan.credential} in {plan.environment} has expired in use ({rotation.id}): {plan.reason}."
+        text = f"{told} Its stages are passed one by one; its recovery may be started at once."
+        say(tx, rotation, "opened", text, broadcast=True)
+    elif rotation.glass is not None:
         say(
             tx,
             rotation,
@@ -155,12 +164,34 @@ def _known(tx: Transaction, rotation: Rotation) -> tuple[str, dict[str, Any]]:
     if not rows:
         return "", {}
     row, late = rows[0], ""
-    if row.next_due is not None and row.next_due <= tx.now:
+    if plan.expiry:
+        expired = f" at {row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at is not None else ""
+        late = f"{plan.credential} expired{expired} while it was in use, and no reminder had prevented that."
+    elif row.next_due is not None and row.next_due <= tx.now:
         late = f"{plan.credential} was due on {row.next_due:%Y-%m-%d} and had not been rotated."
     dates = {"next_due": row.next_due, "last_rotated_at": row.last_rotated_at, "remind_at": row.remind_at}
+    also: dict[str, Any] = {}
+    if plan.expiry:
+        dates["expires_at"] = row.expires_at
+        told = [
+            one
+            for one in reversed(tx.reminders(plan.credential, plan.environment, MOST_TOLD))
+            if row.last_rotated_at is None or one.told_at >= row.last_rotated_at
+        ]
+        also = {
+            "owner_finding": row.owner_finding,
+            "told": [f"{one.tier} on {one.told_at:%Y-%m-%d %H:%M} UTC to {', '.join(one.told)}" for one in told],
+            "captured": _captured(tx, plan.credential),
+        }
     return late, {
         "owner": row.owner,
         "source": row.source,
         "cadence": duration.show(row.cadence) if row.cadence else "",
         **{name: at.isoformat() if at else None for name, at in dates.items()},
+        **also,
     }
+
+
+def _captured(tx: Transaction, credential: str) -> list[str]:
+    """The last events of the audit about it, as numbers and names, so that they stand in the incident too."""
+    return [f"{row.seq} {row.event} {row.actor}" for row in reversed(tx.history(credential=credential, limit=CAPTURED))]

@@ -18,6 +18,8 @@ from bot.store.reading import Reader
 
 SIGNATURE = "signature"
 """The flag under which a signature travels."""
+WORKFLOW = "workflow"
+"""The surface of a workflow's step: its answer goes back to the workflow, so that it is always stored first."""
 AGAIN, FOREIGN = "again", "foreign"
 """Why a delivery was not listened to, as floods are counted, beside its pace."""
 TOO_FAST = "too fast"
@@ -44,7 +46,7 @@ class Heard:
     confirmed: bool = False
     ticked: tuple[str, ...] = ()
     form: str = ""
-    """External id of a modal that was opened for the answer."""
+    """External id of a modal that was opened for the answer; of a workflow's step, its execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Intake:
         self._refuse_secrets(heard)
         typed = self._read_signature(heard, self.read(heard))
         command = self._commands()[typed.word]
-        if getattr(command, "at_once", False):
+        if getattr(command, "at_once", False) and heard.surface != WORKFLOW:
             person = self._directory.known(heard.account)
             if person is not None:
                 call = Call(typed.word, command.need, person, typed.args, typed.flags, heard.channel, heard.surface)
@@ -112,6 +114,13 @@ class Intake:
         detail = {"code": error.code, "because": str(error), "surface": surface, "channel": channel}
         with self._database.begin() as tx:
             tx.audit(Entry(Event.REFUSED, account, rotation=about, detail=detail))
+
+    def turn_away(self, execution: str, account: str, error: Refused) -> None:
+        """End a workflow's step that could not be heard: its workflow is told why, once."""
+        detail = {"code": error.code, "because": str(error), "surface": WORKFLOW}
+        with self._database.begin() as tx:
+            if tx.add_notice(step_key(execution), "", "", str(error), {"execution": execution, "error": str(error)}):
+                tx.audit(Entry(Event.REFUSED, account, detail=detail))
 
     def flooded(self, source: str, count: int) -> None:
         """One audit row for many refused requests of one source, which may be named after why: `foreign slack:…`."""
@@ -128,8 +137,8 @@ class Intake:
     def _newest(reader: Reader, args: tuple[str, ...]) -> int | None:
         """The rotation that a credential's name stands for, as the use cases will find it too."""
         name, _, environment = args[0].partition("@") if args else ("", "", "")
-        found = reader.rotations(credential=name, environment=environment or None, limit=1) if name else []
-        return found[0].number if found else None
+        found = reader.newest_rotation(name, environment or None) if name else None
+        return found.number if found is not None else None
 
     def _store(self, heard: Heard, typed: Typed) -> Receipt:
         subject = rotation_number(typed.args[0]) if typed.args else None
@@ -198,6 +207,11 @@ class Intake:
                 f"visible and rotate it. Values go in on a terminal, never in Slack.",
                 code="secret-typed",
             )
+
+
+def step_key(execution: str) -> str:
+    """The key of the one notice that may end a workflow's step."""
+    return f"step-{execution}"
 
 
 def _named(flags: Mapping[str, str]) -> dict[str, str]:

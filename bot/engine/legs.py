@@ -13,6 +13,7 @@ from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.rotation import Began, Ended, Failed, Outcome, PlanChanged, Postponed, Rotation, Stage, State
 from bot.engine.announce import announce
 from bot.engine.executor import Executor
+from bot.engine.expiry import kept
 from bot.store.database import Database
 from bot.store.writing import Transaction
 
@@ -67,8 +68,8 @@ class Legs:
             seen = reader.rotation(number)
         changed, opens = None, None
         if seen is not None and seen.state is State.APPROVED and not any(run.touched for run in seen.steps):
-            opens = None if seen.plan.emergency else self._opening(seen)  # a revocation does not wait for a window
-            changed = self._replan(seen) if opens is None else None
+            opens = None if seen.plan.has_incident else self._opening(seen)  # an incident does not wait for a window
+            changed = self._replan(seen) if opens is None and not seen.plan.expiry else None
         with self._database.begin() as tx:
             rotation = tx.rotation(number)
             if rotation is None or tx.is_dead(self._worker):
@@ -83,7 +84,7 @@ class Legs:
                 later = Postponed(step, attempt, opens.at, opens.until, opens.why)
                 announce(tx, rotation, tx.save(rotation, decide(rotation, later, tx.now)))
                 return None
-            saved = tx.save(rotation, decide(rotation, Began(step, attempt, self._worker), tx.now))
+            saved = tx.save(rotation, self._claimed(rotation, step, tx))
             announce(tx, rotation, saved)
         return self._mine(saved, step)
 
@@ -117,9 +118,15 @@ class Legs:
 
     def _claim(self, decision: Decision, following: int, tx: Transaction) -> Decision:
         """Begin the next step in the same transaction, so that it needs no delivery of its own."""
-        run = decision.rotation.steps[following]
-        began = decide(decision.rotation, Began(following, run.attempt, self._worker), tx.now)
+        began = self._claimed(decision.rotation, following, tx)
         return Decision(began.rotation, (*decision.entries, *began.entries))
+
+    def _claimed(self, rotation: Rotation, step: int, tx: Transaction) -> Decision:
+        """Begin the step, unless an incident keeps what it would destroy."""
+        keeps = kept(tx, rotation, step)
+        if keeps is not None:
+            return decide(rotation, keeps, tx.now)
+        return decide(rotation, Began(step, rotation.steps[step].attempt, self._worker), tx.now)
 
     def _mine(self, rotation: Rotation, i: int) -> tuple[Rotation, int] | None:
         run = rotation.steps[i]

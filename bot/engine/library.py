@@ -32,6 +32,11 @@ class Library:
         """Why nobody but its author has read the runbook as it stands; None when somebody has."""
         return why_unreviewed(self._loaded[name], self._same)
 
+    def troubles(self, name: str) -> list[str]:
+        """What a runbook's troubleshooting is for, in its own words; nothing for a runbook that is not there."""
+        loaded = self._loaded.get(name)
+        return [branch.when for branch in loaded.runbook.trouble] if loaded is not None else []
+
     def views(self, uses: Mapping[str, Sequence[str]]) -> list[RunbookView]:
         """For the word `runbooks`; `uses` maps a runbook to the credentials that follow it."""
         return [

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bot.contracts.command import Call, CredentialView, HistoryLine, Need, RunbookView, Summary
+from bot.contracts.command import Call, CredentialView, HistoryLine, Need, RunbookView, Summary, Suspect
 from bot.contracts.people import Directory
 from bot.core.errors import Refused
+from bot.core.expiry import SYMPTOMS, speaks_of
 from bot.core.policy import Policy, Target
-from bot.core.rotation import OPEN, Overlap, Rotation
+from bot.core.rotation import Rotation
 from bot.core.words import rotation_number
+from bot.engine.inventory_views import view
 from bot.engine.library import Library
 from bot.engine.target import Named, target_of
 from bot.store.database import Database
@@ -40,35 +42,35 @@ class Lookout:
         number = rotation_number(text)
         with self._database.read() as reader:
             if number is None:
-                row = self._named(reader, call, text)
-                newest = reader.rotations(credential=row.name, environment=row.environment, limit=1)
-                if not newest:
+                row = self.named(reader, call, text)
+                newest = reader.newest_rotation(row.name, row.environment)
+                if newest is None:
                     raise Refused(
                         f"{row.name} has never been rotated; begin with: start {row.name}.", code="no-rotation"
                     )
-                number = newest[0].number
+                number = newest.number
             rotation = reader.rotation(number)
         if rotation is None:
             raise Refused(f"There is no rotation R-{number}; see which there are with: list.", code="unknown-rotation")
-        self._allow(call, target_of(rotation))
+        self.allow(call, target_of(rotation))
         return rotation
 
     def credential(self, call: Call, name: str) -> CredentialView:
         """One credential, by name or `name@environment`."""
         with self._database.read() as reader:
-            return _view(reader, self._named(reader, call, name))
+            return view(reader, self.named(reader, call, name))
 
     def credentials(self, call: Call, *, limit: int = 50, offset: int = 0) -> Sequence[CredentialView]:
         """What the person may see, by due date."""
         with self._database.read() as reader:
             rows = reader.credentials(limit=limit, offset=offset)
-            return [_view(reader, row) for row in rows if self._sees(call, row)]
+            return [view(reader, row) for row in rows if self.sees(call, row)]
 
     def recent(self, call: Call, *, only_open: bool, limit: int = 20) -> Sequence[Summary]:
         """Rotations that the person may see, newest first."""
         with self._database.read() as reader:
             rows = reader.rotations(under_way=only_open, limit=limit)
-            return [_summary(reader, row) for row in rows if self._sees(call, Named.of(row))]
+            return [_summary(reader, row) for row in rows if self.sees(call, Named.of(row))]
 
     def history(self, call: Call, text: str, *, limit: int = 100) -> Sequence[HistoryLine]:
         """The audit of a rotation or a credential, oldest first."""
@@ -86,11 +88,27 @@ class Lookout:
     def runbooks(self, call: Call) -> Sequence[RunbookView]:
         """Every runbook, and which credentials use it."""
         with self._database.read() as reader:
-            rows = [row for row in reader.credentials(limit=10_000) if self._sees(call, row)]
+            rows = [row for row in reader.credentials(limit=10_000) if self.sees(call, row)]
         uses: dict[str, list[str]] = {}
         for row in rows:
             uses.setdefault(row.runbook, []).append(f"{row.name}@{row.environment}")
         return self._library.views(uses)
+
+    def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
+        """Credentials whose class shows like this when it expires; those that are past their date come first."""
+        with self._database.read() as reader:
+            now = reader.now
+            rows = [row for row in reader.credentials(limit=10_000) if self.sees(call, row)]
+        found = []
+        for row in rows:
+            texts = [row.name, row.kind, SYMPTOMS.get(row.kind, ""), *self._library.troubles(row.runbook)]
+            alike = speaks_of(symptom, texts)
+            past = any(at is not None and at <= now for at in (row.expires_at, row.next_due))
+            if alike:
+                shows = SYMPTOMS.get(row.kind) or "; ".join(self._library.troubles(row.runbook)[:2]) or "not described"
+                one = Suspect(row.name, row.environment, row.kind, shows, row.expires_at, row.next_due)
+                found.append(((not past, -alike, row.name), one))
+        return [one for _, one in sorted(found, key=lambda each: each[0])[:limit]]
 
     def words(self) -> Mapping[str, Any]:
         """Every word there is."""
@@ -98,25 +116,27 @@ class Lookout:
 
     # --- rights -------------------------------------------------------------------------------------------------------
 
-    def _named(self, reader: Reader, call: Call, name: str) -> CredentialRow:
+    def named(self, reader: Reader, call: Call, name: str) -> CredentialRow:
         """The one credential of this name that the caller may see; others do not exist for them."""
         wanted, _, environment = name.partition("@")
-        seen = [row for row in reader.credential(wanted, environment or None) if self._sees(call, row)]
+        seen = [row for row in reader.credential(wanted, environment or None) if self.sees(call, row)]
         if not seen:
             similar = [row for name in reader.similar_names(wanted) for row in reader.credential(name)]
-            near = list(dict.fromkeys(row.name for row in similar if self._sees(call, row)))
+            near = list(dict.fromkeys(row.name for row in similar if self.sees(call, row)))
             advice = f" Did you mean {' or '.join(near)}?" if near else " See what there is with: list."
             raise Refused(f"There is no credential {name[:80]!r}.{advice}", code="unknown-credential")
         if len(seen) > 1:
             names = ", ".join(f"{row.name}@{row.environment}" for row in seen)
             raise Refused(f"{wanted} exists in several environments; name one: {names}.", code="ambiguous-name")
-        self._allow(call, seen[0])
+        self.allow(call, seen[0])
         return seen[0]
 
-    def _sees(self, call: Call, target: Target) -> bool:
+    def sees(self, call: Call, target: Target) -> bool:
+        """Whether the caller may see it."""
         return self._policy.may(call.person, Need.SEE, target, call.channel, self._groups(call, target)).allowed
 
-    def _allow(self, call: Call, target: Target) -> None:
+    def allow(self, call: Call, target: Target) -> None:
+        """Raise `Refused` unless the caller has the right that the word needs."""
         if call.need is Need.APPROVE:
             return  # decided by `vote` on live membership
         verdict = self._policy.may(call.person, call.need, target, call.channel, self._groups(call, target))
@@ -129,21 +149,6 @@ class Lookout:
         if not names:
             return {}
         return self._directory.groups(names) if call.intent else self._directory.remembered(names)
-
-
-def _view(reader: Reader, row: CredentialRow) -> CredentialView:
-    under_way = reader.rotations(credential=row.name, environment=row.environment, under_way=True, limit=10)
-    return CredentialView(
-        name=row.name,
-        environment=row.environment,
-        kind=row.kind,
-        owner=row.owner,
-        runbook=row.runbook,
-        next_due=row.next_due,
-        last_rotated_at=row.last_rotated_at,
-        open_rotation=next((run.number for run in under_way if run.state in OPEN), None),
-        open_overlaps=sum(run.overlap in (Overlap.RETIRING, Overlap.BLOCKED) for run in under_way),
-    )
 
 
 def _summary(reader: Reader, row: RotationSummary) -> Summary:

@@ -10,6 +10,7 @@ from bot.contracts.adapter import Part
 from bot.contracts.registry import Registry
 from bot.core.errors import KeyturnError
 from bot.core.runbook import Runbook, StepBase, uses_of
+from bot.core.secret import SecretReference
 from bot.engine.fanout import Targets
 from bot.engine.scope import known_arguments
 
@@ -17,15 +18,16 @@ Use = tuple[str, Mapping[str, Any], str | list[str] | None]
 """A word, the arguments that are its own, and what it fans out over."""
 
 
-def needs_of(part: type[Part], shared: Mapping[str, Any], use: Use, scope: Mapping[str, Any]) -> Iterator[str]:
-    """The permissions of one use of a word, for every target of a fan-out as far as the targets are known."""
+def known_of(
+    part: type[Part], shared: Mapping[str, Any], use: Use, scope: Mapping[str, Any]
+) -> Iterator[dict[str, Any]]:
+    """The arguments of one use that are known, for every target of a fan-out as far as the targets are known."""
     _, own, each = use
     scopes = [scope]
     if each is not None:
         with contextlib.suppress(KeyturnError):
             scopes = [{**scope, "each": target} for target in Targets.of(each, scope)]
-    for one in scopes:
-        yield from part.needs(known_arguments(part.Params, shared, own, one))
+    return (known_arguments(part.Params, shared, own, one) for one in scopes)
 
 
 def needed(
@@ -35,9 +37,23 @@ def needed(
     found: dict[str, set[str]] = {}
     for use in uses:
         part = registry.part(use[0])
-        if part is not None:
-            found.setdefault(use[0].partition(".")[0], set()).update(needs_of(part, shared, use, scope))
+        if part is None:
+            continue
+        mine = found.setdefault(use[0].partition(".")[0], set())
+        for known in known_of(part, shared, use, scope):
+            mine.update(part.needs(known))
+            for reference in references_in(known):
+                if needs := registry.store_needs(reference):
+                    found.setdefault(reference.store, set()).update(needs)
     return found
+
+
+def references_in(known: Mapping[str, Any]) -> Iterator[SecretReference]:
+    """Arguments that say where a secret lives: whoever gets one reads or writes there, through that store's adapter."""
+    for value in known.values():
+        if isinstance(value, str) and ":" in value:
+            with contextlib.suppress(KeyturnError):
+                yield SecretReference.parse(value)
 
 
 def uses_of_steps(steps: Iterable[StepBase]) -> Iterator[Use]:

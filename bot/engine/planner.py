@@ -15,7 +15,8 @@ from bot.contracts.command import Draft
 from bot.contracts.registry import Registry
 from bot.core import duration
 from bot.core.errors import KeyturnError, Permanent, Refused
-from bot.core.plan import READS, Plan, PlannedStep
+from bot.core.expiry import stages
+from bot.core.plan import EXPIRED, READS, Plan, PlannedStep
 from bot.core.policy import ApprovalRule
 from bot.core.reviewed import Unreviewed
 from bot.core.rotation import Box
@@ -28,11 +29,12 @@ from bot.core.runbook import (
     Runbook,
     Section,
     StepBase,
+    Trouble,
     WaitStep,
     uses_of,
 )
-from bot.core.template import evaluate, evaluate_span
-from bot.engine.needs import Use, needed, needs_of, uses_of_steps
+from bot.core.template import evaluate, evaluate_span, references
+from bot.engine.needs import Use, known_of, needed, uses_of_steps
 from bot.engine.scope import parameters, scope_of_plan
 
 log = logging.getLogger(__name__)
@@ -121,11 +123,13 @@ class Planner:
     def plan(self, subject: Subject, requester: str, reason: str, word: str = "start", order: str = "") -> Plan:
         """Read facts, resolve words, freeze. Two calls on an unchanged world give the same digest.
 
-        `word` is `start` or `revoke`; `order` of a revocation is the runbook's own when empty.
+        `word` is `start`, `revoke` or `expired`; `order` of a revocation is the runbook's own when empty.
         """
+        if word == EXPIRED:
+            return self._guided(subject, requester, reason)
         runbook, content_hash = self._runbooks.get(subject.runbook)
         reviewed = runbook.reviewed is not None and self._runbooks.why_unreviewed(subject.runbook) is None
-        if subject.reviewed_runbook and not reviewed and word != "revoke":  # an emergency is only warned
+        if subject.reviewed_runbook and not reviewed and word == "start":  # an emergency is only warned
             raise Refused(f"{subject.name} cannot be rotated: {self._unreviewed(subject)}.", code="unreviewed-runbook")
         rule = self._rule(subject, word)
         inputs = _inputs(runbook, subject)
@@ -157,9 +161,7 @@ class Planner:
             cadence=subject.cadence,
             counts_old=runbook.overlap == "both-valid",
             max_valid=subject.max_valid,
-            trouble=tuple(
-                branch.model_dump(mode="json", by_alias=True, exclude={"by_hand"}) for branch in runbook.trouble
-            ),
+            trouble=tuple(_branch(one) for one in runbook.trouble),
             word=word,
             order=emergency.value if emergency else "",
             contained=runbook.emergency.containment(emergency) if runbook.emergency and emergency else 0,
@@ -183,6 +185,46 @@ class Planner:
         why = self._runbooks.why_unreviewed(subject.runbook)
         told = f"{why.message}; {why.hint}" if why else ""
         return f"policy wants a reviewed runbook in {subject.environment}, and of {subject.runbook} it holds: {told}"
+
+    def _guided(self, subject: Subject, requester: str, reason: str) -> Plan:
+        """The stages after an expiry, with the checks of its runbook's troubleshooting. Reads nothing."""
+        rule = self._rule(subject, EXPIRED)
+        shared: Mapping[str, Any] = {}
+        content_hash, inputs = "", dict(subject.inputs)
+        trouble: tuple[Mapping[str, Any], ...] = ()
+        try:
+            runbook, content_hash = self._runbooks.get(subject.runbook)
+            shared, inputs = runbook.with_, _inputs(runbook, subject)
+            trouble = tuple(_branch(one) for one in runbook.trouble if _asks_now(one))
+        except Refused as error:
+            log.warning("an incident goes on without the runbook: %s", error, extra={"credential": subject.name})
+        return Plan(
+            credential=subject.name,
+            environment=subject.environment,
+            kind=subject.kind,
+            owner=subject.owner,
+            runbook=subject.runbook,
+            runbook_hash=content_hash,
+            requester=requester,
+            reason=reason,
+            inputs=inputs,
+            facts={},
+            steps=stages(),
+            before=(),
+            arguments=shared,
+            replaced={},
+            approvers=0,
+            approve_from=rule.names,
+            approve_within=rule.expires,
+            rollback_within=timedelta(0),
+            retire_within=timedelta(0),
+            cadence=None,
+            counts_old=False,
+            max_valid=subject.max_valid,
+            trouble=trouble,
+            word=EXPIRED,
+            private=rule.private,
+        )
 
     def _run(self, subject: Subject, requester: str) -> Run:
         adapter = logging.LoggerAdapter(log, {"credential": subject.name})
@@ -241,7 +283,8 @@ class Planner:
             part = self._registry.part(word)
             if part is None:
                 raise Refused(f"the runbook's step {step.id} uses {word}, which no adapter offers", code="unknown-word")
-            needs.extend(needs_of(part, shared, (word, own, step.each), scope))
+            for known in known_of(part, shared, (word, own, step.each), scope):
+                needs.extend(part.needs(known))
             if kind is Kind.DO:
                 if not issubclass(part, Operation):
                     raise Refused(f"the runbook's step {step.id} does {word}, which is no operation", code="wrong-kind")
@@ -261,6 +304,17 @@ def _listed(name: str, word: str, value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
         raise Refused(f"{name} is read from {word}, which gives no list of names.", code="fact-unreadable")
     return sorted(set(value))
+
+
+def _branch(branch: Trouble) -> dict[str, Any]:
+    """As the plan keeps it: without what people do by hand."""
+    return branch.model_dump(mode="json", by_alias=True, exclude={"by_hand"})
+
+
+def _asks_now(branch: Trouble) -> bool:
+    """Whether a branch only looks, and can look before any step of a rotation has run and any fact is read."""
+    used = {reference.scope for reference in references([branch.with_, branch.each])}
+    return not branch.do and not used & {"steps", "facts"}
 
 
 def _inputs(runbook: Runbook, subject: Subject) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from bot.core.decide import Stale, decide
 from bot.core.errors import Ambiguous, KeyturnError, Transient
 from bot.core.rotation import Called, Due, Expired, Happening, Lost, Rotation
-from bot.engine.announce import announce, remind_overlap
+from bot.engine.announce import announce, remind_overlap, warn_of_use
 from bot.engine.incidents import nudge
 from bot.engine.under_way import UnderWay
 from bot.store.database import Database
@@ -37,6 +37,7 @@ class Timers:
         under_way: UnderWay | None = None,
         called: Callable[[Rotation], Called] = lambda rotation: Called(rotation.eligible, rotation.escalated + 1),
         nudge: timedelta | None = None,
+        expiries: Callable[[], int] = lambda: 0,
     ) -> None:
         self._database = database
         self._worker = worker
@@ -46,6 +47,8 @@ class Timers:
         """Who may approve once nobody did in time; asks for live membership."""
         self._nudge_after = nudge
         """After how long a silence an incident is asked for an update; None for never."""
+        self._expiries = expiries
+        """Opens the incidents of what expired in use; asked with every heartbeat, as no row is due then."""
         self._heartbeat = heartbeat_seconds
         self._calling: set[int] = set()
         self._lock = threading.Lock()
@@ -132,11 +135,17 @@ class Timers:
         threading.Thread(target=work, name="caller", daemon=True).start()
 
     def _remind(self, number: int) -> None:
-        """An overlap is past its deadline: say so once; the card goes on saying it."""
+        """An overlap comes to its end, or is past its deadline: say each once; the card goes on saying it."""
         with self._database.begin() as tx:
-            tx.remind_overlap(number, None)
             rotation = tx.rotation(number)
-            if rotation is not None and not rotation.is_over:
+            deadline = rotation.overlap_deadline if rotation is not None else None
+            ahead = deadline is not None and tx.now < deadline
+            tx.remind_overlap(number, deadline if ahead else None)
+            if rotation is None or rotation.is_over:
+                return
+            if ahead:
+                warn_of_use(tx, rotation)
+            else:
                 remind_overlap(tx, rotation)
 
     def _apply(self, number: int, event: Happening) -> int:
@@ -195,6 +204,7 @@ class Timers:
                 if time.monotonic() >= beat_at:
                     self.reap()
                     beat_at = time.monotonic() + self._heartbeat
+                    self._expiries()
                 nap = self._turn()
             except KeyturnError as error:
                 log.warning("a tick failed and will be repeated: %s", error)

@@ -7,17 +7,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
-from bot.contracts.command import Answer, Call, Rotations
+from bot.contracts.command import Answer, Call, Chart, Rotations
 from bot.contracts.delivery import Leg
 from bot.contracts.people import Directory
 from bot.core.decide import Stale
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Refused, Transient
 from bot.core.events import Entry, Event
-from bot.engine.intake import need_of
+from bot.engine.intake import WORKFLOW, need_of, step_key
 from bot.engine.legs import Legs
 from bot.engine.under_way import UnderWay
 from bot.store.database import Database
 from bot.store.records import IntentRow
+from bot.store.writing import Transaction
 
 log = logging.getLogger(__name__)
 
@@ -77,7 +78,9 @@ class Worker:
                 tx.audit(Entry(Event.REFUSED, row.person, rotation=row.subject, detail=detail))
             payload = as_json(answer)
             tx.finish_intent(number, payload, self._name)
-            if row.surface == "slack":
+            if row.surface == WORKFLOW:
+                _end_step(tx, row, answer)
+            elif row.surface == "slack":
                 told = {**payload, "form": row.payload.get("form", ""), "word": row.word}
                 tx.add_notice(f"intent-{number}", row.person, row.channel, answer.text, told)
 
@@ -87,7 +90,7 @@ class Worker:
         if command is None:
             return Answer(f"There is no word {row.word!r} any more; see them all with: help.", good=False), "gone"
         if row.effect is not None:
-            return Answer(f"Done: see R-{row.effect}.", rotation=row.effect), None
+            return _done(row.effect), None
         person = self._directory.person(row.person)
         call = Call(
             word=row.word,
@@ -101,6 +104,7 @@ class Worker:
             confirmed=row.payload["confirmed"],
             ticked=tuple(row.payload["ticked"]),
             intent=row.number,
+            execution=row.payload.get("form", "") if row.surface == WORKFLOW else "",
         )
         try:
             return command.run(call, self._rotations), None
@@ -123,15 +127,31 @@ class Worker:
             known = reader.intent(row.number)
         if known is None or known.effect is None:
             return None
-        return Answer(f"Done: see R-{known.effect}.", rotation=known.effect)
+        return _done(known.effect)
 
     def _defect(self, row: IntentRow) -> Answer:
         done = self._done(row)
-        after = f"What you asked for was done: see R-{done.rotation}." if done else "It changed no rotation."
+        see = f": see R-{done.rotation}" if done and done.rotation else ""
+        after = f"What you asked for was done{see}." if done else "It changed no rotation."
         rotation = done.rotation if done else None
         return Answer(
             f"Something is wrong inside keyturn; its log has the place. {after}", rotation=rotation, good=False
         )
+
+
+def _end_step(tx: Transaction, row: IntentRow, answer: Answer) -> None:
+    """Tell the workflow; where a rotation was opened, that is told when the rotation has come to its end."""
+    if answer.good and row.word == "start":
+        return
+    execution = str(row.payload.get("form") or "")
+    told = {"data": answer.data} if answer.good else {"error": answer.text}
+    payload = {"execution": execution, "word": row.word, **told}
+    tx.add_notice(step_key(execution), "", "", answer.text, payload)
+
+
+def _done(effect: int) -> Answer:
+    """The answer of an intent that had its effect in another life: on a rotation, or (0) on the inventory."""
+    return Answer(f"Done: see R-{effect}.", rotation=effect) if effect else Answer("Done.")
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -143,6 +163,7 @@ def as_json(answer: Answer) -> dict[str, Any]:
         "rotation": answer.rotation,
         "data": answer.data,
         "table": asdict(answer.table) if answer.table else None,
+        "charts": [asdict(chart) for chart in answer.charts],
         "draft": None
         if draft is None
         else {
@@ -185,4 +206,11 @@ def of_json(data: Mapping[str, Any]) -> Answer:
         )
         if draft
         else None,
+        charts=tuple(_chart(one) for one in data.get("charts") or ()),
     )
+
+
+def _chart(data: Mapping[str, Any]) -> Chart:
+    series = tuple((name, tuple(float(value) for value in values)) for name, values in data["series"])
+    rest = {name: data[name] for name in ("title", "x_label", "y_label", "told")}
+    return Chart(categories=tuple(data["categories"]), series=series, **rest)

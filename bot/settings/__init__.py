@@ -13,19 +13,32 @@ from pydantic import ValidationError
 
 import runbooks as shipped
 from bot.core import schedule
+from bot.core.automatic import Automatic
+from bot.core.discovered import Find
 from bot.core.document import LARGEST, Document, Problem, model_problems, read
-from bot.core.errors import Invalid
+from bot.core.errors import Invalid, KeyturnError
 from bot.core.incident_rules import Errand, Incidents
 from bot.core.lint import Vocabulary
 from bot.core.policy import Membership, Policy
 from bot.core.reviewed import why_unreviewed
+from bot.core.reminders import Rules
 from bot.core.runbook_file import LoadedRunbook, load
+from bot.core.template import evaluate
 from bot.core.windows import Calendar
 from bot.settings.approvals import approval_problems, errand_problems, warnings_of
 from bot.settings.calendar import calendar_of
 from bot.settings.checks import cross_problems, secret_problems
-from bot.settings.declared import MISTAKES, CredentialEntry, Declared, ErrandEntry
+from bot.settings.declared import CredentialEntry, Declared, ErrandEntry
 from bot.settings.environment import VARIABLES, Bind, Environment, LogFormat, Transport, read_environment
+from bot.settings.fields import MISTAKES
+from bot.settings.keeping import (
+    automatic_of,
+    channels_of,
+    finds_of,
+    idle_discoveries,
+    keeping_problems,
+    rules_of,
+)
 from bot.settings.pruning import without
 from bot.settings.rights import membership_of, policy_of
 
@@ -60,6 +73,8 @@ class Credential:
     max_valid: int = 2
     reviewed_runbook: bool = False
     """Whether some policy wants its runbook reviewed."""
+    place: str = ""
+    """Where it lives, as its runbook says; discoveries name the same place."""
     minimum_overlap: timedelta | None = None
     warn_before: timedelta | None = None
     line: int = 1
@@ -82,6 +97,11 @@ class Settings:
     signers: Path | None
     """OpenSSH's allowed_signers file; None where none is declared. It is read whenever it counts."""
     incidents: Incidents
+    reminders: Rules
+    automatic: tuple[Automatic, ...]
+    """Rules by which rotations start by themselves."""
+    finds: tuple[Find, ...]
+    """What is listed regularly."""
     document: Document = field(repr=False)
 
     @property
@@ -93,6 +113,22 @@ class Settings:
     def members(self) -> Membership:
         """Group name -> its people, for groups that are listed in the file; None for those that Slack keeps."""
         return membership_of(self.declared)
+
+    @property
+    def channels(self) -> Mapping[str, str]:
+        """Channels by name, and by the group that hears in one."""
+        return channels_of(self.declared)
+
+    def idle_discoveries(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
+        """Discoveries that no adapter offers, each with its line; only those that are named are loaded."""
+
+        def finds(word: str) -> bool:
+            info = vocabulary.describe(word)
+            return info is not None and info.kind == "discovery"
+
+        named = [find.word for find in self.finds]
+        near = [word for name in named if not finds(name) for word in vocabulary.close(name)]
+        return tuple(idle_discoveries(self.document, self.declared, {w for w in (*named, *near) if finds(w)}))
 
     def warnings(self, now: datetime) -> tuple[Problem, ...]:
         """What holds but may not be meant, each with its line; `now` tells what is over."""
@@ -165,6 +201,7 @@ def read_settings(text: str, environment: Environment, *, file: str, folder: Pat
     found, broken = _runbooks(checked, declared, folder)
     policy = policy_of(declared)
     problems += cross_problems(checked, declared, found)
+    problems += keeping_problems(checked, declared)
     problems += approval_problems(checked, declared, policy, complete=not problems)
     if problems or broken:
         raise Invalid(file, (*(str(problem) for problem in sorted(set(problems))), *broken))
@@ -173,13 +210,16 @@ def read_settings(text: str, environment: Environment, *, file: str, folder: Pat
         declared=declared,
         policy=policy,
         credentials=tuple(
-            _credential(document, declared, index, entry) for index, entry in enumerate(declared.credentials)
+            _credential(document, declared, index, entry, found) for index, entry in enumerate(declared.credentials)
         ),
         runbooks=found,
         config_hash="sha256:" + hashlib.sha256(text.encode()).hexdigest(),
         document=document,
         calendar=calendar_of(declared),
         signers=folder / declared.signers if declared.signers else None,
+        reminders=rules_of(declared),
+        automatic=automatic_of(declared),
+        finds=finds_of(declared),
         incidents=Incidents(
             prefix=declared.incidents.channel_prefix,
             invite=tuple(declared.incidents.invite),
@@ -195,7 +235,9 @@ def _errand(entry: ErrandEntry | None) -> Errand | None:
     return Errand(entry.do, entry.with_) if entry else None
 
 
-def _credential(document: Document, declared: Declared, index: int, entry: CredentialEntry) -> Credential:
+def _credential(
+    document: Document, declared: Declared, index: int, entry: CredentialEntry, runbooks: Mapping[str, LoadedRunbook]
+) -> Credential:
     fitting = [
         policy
         for policy in declared.policies
@@ -215,10 +257,21 @@ def _credential(document: Document, declared: Declared, index: int, entry: Crede
         channel=declared.channels.get(channel, channel),
         max_valid=entry.max_valid,
         reviewed_runbook=any(policy.reviewed_runbook for policy in fitting),
+        place=_place(entry, runbooks),
         minimum_overlap=max(overlaps, default=None),
         warn_before=next((policy.warn_before for policy in fitting if policy.warn_before is not None), None),
         line=document.line(("credentials", index)),
     )
+
+
+def _place(entry: CredentialEntry, runbooks: Mapping[str, LoadedRunbook]) -> str:
+    """Where it lives, by the `lives` of its runbook; empty where the runbook or an input does not say."""
+    runbook = runbooks[entry.runbook].runbook
+    inputs = {name: entry.inputs.get(name, one.default) for name, one in runbook.inputs.items()}
+    try:
+        return str(evaluate(runbook.lives, {"inputs": inputs})) if runbook.lives else ""
+    except KeyturnError:
+        return ""
 
 
 def _runbooks(document: Document, declared: Declared, folder: Path) -> tuple[dict[str, LoadedRunbook], tuple[str, ...]]:

@@ -6,7 +6,8 @@ from datetime import UTC, date, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 from bot.core.windows import Calendar, Freeze, Window, instant
-from bot.settings.declared import Day, Declared, FreezeEntry, WindowEntry
+from bot.settings.declared import Declared, FreezeEntry, WindowEntry
+from bot.settings.fields import Day
 
 _DATE = len("2026-12-20")
 

@@ -2,122 +2,53 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime, timedelta
-from enum import StrEnum
+from datetime import timedelta
 from typing import Annotated, Any, Literal
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError, available_timezones
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
-from bot.core import duration, schedule
-from bot.core.document import close
 from bot.core.policy import Need
 from bot.core.runbook import Model
-
-SlackPerson = Annotated[str, StringConstraints(pattern=r"^(?:T[A-Z0-9]+/)?[UW][A-Z0-9]+$")]
-SlackGroup = Annotated[str, StringConstraints(pattern=r"^S[A-Z0-9]+$")]
-SlackChannel = Annotated[str, StringConstraints(pattern=r"^[CG][A-Z0-9]+$")]
-SlackTeam = Annotated[str, StringConstraints(pattern=r"^[TE][A-Z0-9]+$")]
-PersonName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9._-]{0,60}$")]
-Label = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,60}$")]
-OsUser = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_.-]{0,31}\$?$")]
-_DATE = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}(?:[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2})?(?:Z|[+-][0-9]{2}:[0-9]{2})?)?$"
-_OPENS = r"^(?:[01][0-9]|2[0-3]):[0-5][0-9]$"
-_CLOSES = r"^(?:(?:[01][0-9]|2[0-3]):[0-5][0-9]|24:00)$"
-_WORD = r"^[a-z][a-z0-9_]*\.[a-z][a-z0-9_]*$"
-_PREFIX = r"^[a-z0-9][a-z0-9_-]{0,19}$"
-_PATH = r"(?:[!#-;=?-\[\]-z~]|\{runbook\})*"
-_PAGES = rf"^https?://(?:[A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{{1,5}})?/{_PATH}\{{runbook\}}{_PATH}$"
-
-MISTAKES = {
-    r"^(?:T[A-Z0-9]+/)?[UW][A-Z0-9]+$": "write a Slack member id such as U0123ABCD (their profile, Copy member ID)",
-    r"^S[A-Z0-9]+$": "write a Slack user group's id such as S0123ABCD",
-    r"^[CG][A-Z0-9]+$": "write a channel's id such as C0123ABCD (at the end of the channel's details)",
-    r"^[TE][A-Z0-9]+$": "write the workspace's id such as T0123ABCD",
-    r"^[a-z][a-z0-9._-]{0,60}$": "write a name of small letters, digits, dots, dashes and underscores",
-    r"^[a-z][a-z0-9-]{0,60}$": "write a name of small letters, digits and dashes",
-    r"^[a-z_][a-z0-9_.-]{0,31}\$?$": "write a user name of this machine",
-    _DATE: "write a date such as 2026-12-20, which counts whole, or 2026-12-20 17:00",
-    _OPENS: "write an hour such as 09:30",
-    _CLOSES: "write an hour such as 16:30; 24:00 is the end of the day",
-    _WORD: "write an adapter's word such as github.open_issue",
-    _PREFIX: "write up to 20 small letters, digits, dashes and underscores",
-    _PAGES: "write an http or https address with {runbook} for the name, such as https://git.example.com/{runbook}.md",
-}
-"""Pattern -> what to write instead, for the messages."""
-
-
-def _listed(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-def _span(value: Any) -> Any:
-    if isinstance(value, timedelta):
-        return value
-    if not isinstance(value, str):
-        raise ValueError("write a duration with its unit, such as 24h or 90d")
-    return duration.parse(value)
-
-
-def _cadence(value: Any) -> Any:
-    return value if isinstance(value, timedelta) else schedule.parse_cadence(value if isinstance(value, str) else "")
-
-
-def _by_environment(value: Any) -> Any:
-    return value if isinstance(value, dict) else {"default": value}
-
-
-def _dated(text: str) -> str:
-    try:
-        year = (date if len(text) == len("2026-12-20") else datetime).fromisoformat(text).year
-    except ValueError:
-        raise ValueError("there is no such day or hour") from None
-    if not 2000 <= year < 2200:
-        raise ValueError("the year lies between 2000 and 2199")
-    return text
-
-
-def _zone(name: str) -> str:
-    try:
-        ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
-        near = close(name, available_timezones())
-        raise ValueError(f"there is no time zone of this name; {near or 'write one such as Europe/Berlin'}") from None
-    return name
-
-
-def _long_enough(span: timedelta) -> timedelta:
-    if span <= timedelta(0):
-        raise ValueError("it must be longer than 0s")
-    return span
-
-
-def _boxed(span: timedelta) -> timedelta:
-    if not timedelta(0) < span <= timedelta(days=1):
-        raise ValueError("it must be longer than 0s and at most 24h")
-    return span
-
-
-Span = Annotated[timedelta, BeforeValidator(_span)]
-Some = Annotated[timedelta, BeforeValidator(_span), AfterValidator(_long_enough)]
-Moment = Annotated[str, StringConstraints(pattern=_DATE), AfterValidator(_dated)]
-Opens = Annotated[str, StringConstraints(pattern=_OPENS)]
-Closes = Annotated[str, StringConstraints(pattern=_CLOSES)]
-Zone = Annotated[str, StringConstraints(max_length=60), AfterValidator(_zone)]
-Cadence = Annotated[timedelta, BeforeValidator(_cadence)]
-Names = Annotated[list[str], BeforeValidator(_listed)]
-Labels = Annotated[list[Label], BeforeValidator(_listed)]
+from bot.settings.fields import (
+    PAGES,
+    PREFIX,
+    WORD,
+    Cadence,
+    Closes,
+    Day,
+    Label,
+    Labels,
+    Moment,
+    Names,
+    Opens,
+    OsUser,
+    PersonName,
+    SlackChannel,
+    SlackGroup,
+    SlackPerson,
+    SlackTeam,
+    Some,
+    Span,
+    Zone,
+    boxed,
+    by_environment,
+    listed,
+    read_span,
+)
+from bot.settings.keeping_entries import DiscoveryEntry, RemindersEntry
 
 
 class PersonEntry(Model):
     """A human, and the accounts that are theirs."""
 
-    slack: Annotated[list[SlackPerson], BeforeValidator(_listed)] = Field(default_factory=list)
+    slack: Annotated[list[SlackPerson], BeforeValidator(listed)] = Field(default_factory=list)
     """Their Slack accounts."""
     os: OsUser | None = None
     """Their user name on the host of `keyturn run`."""
     name: str = Field(default="", max_length=100)
     """How cards call them."""
+    timezone: Zone | None = None
+    """Whose clock their working hours go by, instead of that of `reminders`."""
 
     @model_validator(mode="after")
     def _reachable(self) -> PersonEntry:
@@ -131,8 +62,12 @@ class GroupEntry(Model):
 
     slack: SlackGroup | None = None
     """A user group; its members are read whenever it counts."""
-    members: Annotated[list[PersonName], BeforeValidator(_listed)] | None = None
+    members: Annotated[list[PersonName], BeforeValidator(listed)] | None = None
     """The people themselves, instead."""
+    channel: str | None = None
+    """Where the group hears of what it owns; without it, in the channel of the credential's cards."""
+    timezone: Zone | None = None
+    """Whose clock its working hours go by, instead of that of `reminders`."""
 
     @model_validator(mode="after")
     def _one(self) -> GroupEntry:
@@ -146,7 +81,7 @@ class RoleEntry(Model):
 
     who: Names = Field(min_length=1)
     """People, groups, `owner` or `everyone`."""
-    may: Annotated[list[Need], BeforeValidator(_listed)] = Field(min_length=1)
+    may: Annotated[list[Need], BeforeValidator(listed)] = Field(min_length=1)
     """Rights. Everybody in the workspace may `see`."""
     environments: Labels = Field(default_factory=list)
     """Only for these; none means all."""
@@ -154,18 +89,6 @@ class RoleEntry(Model):
     """Only for credentials of these classes; none means all."""
     channels: Names = Field(default_factory=list)
     """Only when said in these; none means anywhere."""
-
-
-class Day(StrEnum):
-    """Days of the week."""
-
-    MONDAY = "mon"
-    TUESDAY = "tue"
-    WEDNESDAY = "wed"
-    THURSDAY = "thu"
-    FRIDAY = "fri"
-    SATURDAY = "sat"
-    SUNDAY = "sun"
 
 
 class EscalationEntry(Model):
@@ -189,7 +112,7 @@ class PolicyEntry(Model):
     """Only for these; none means all."""
     classes: Labels = Field(default_factory=list)
     """Only for credentials of these classes; none means all."""
-    words: Annotated[list[Need], BeforeValidator(_listed)] = Field(default_factory=list)
+    words: Annotated[list[Need], BeforeValidator(listed)] = Field(default_factory=list)
     """Only for these, such as `skip`; none means all that need an approval."""
     approvers: int | None = Field(default=None, ge=0, le=10)
     """How many people besides the requester, 1 if nothing is said; 0 only for `start` in development."""
@@ -203,7 +126,7 @@ class PolicyEntry(Model):
     """Who else is asked when nobody approves."""
     signature: Literal["required", "optional"] = "optional"
     """Whether an approval needs an SSH signature by a key of `signers`."""
-    break_glass: Annotated[timedelta, BeforeValidator(_span), AfterValidator(_boxed)] | None = None
+    break_glass: Annotated[timedelta, BeforeValidator(read_span), AfterValidator(boxed)] | None = None
     """To revoke: for how long one person with a signature may contain alone. Not at all unless given."""
     private: bool = False
     """To revoke: whether the incident's channel is private."""
@@ -213,6 +136,10 @@ class PolicyEntry(Model):
     """Whether nothing starts by a runbook that nobody but its author has read as it stands; to revoke only warns."""
     warn_before: Span | None = None
     """How long before the end of an overlap its owner hears that the old credential is still in use."""
+    automatic: bool | None = None
+    """Whether the bot starts these rotations by itself, at the last opening of their window before they are due."""
+    ask_ahead: Span | None = None
+    """How much earlier it asks for the approvals that they need."""
 
     @property
     def approves(self) -> bool:
@@ -247,7 +174,7 @@ class WindowEntry(Model):
     """Only for these; none means all."""
     classes: Labels = Field(default_factory=list)
     """Only for credentials of these classes; none means all."""
-    days: Annotated[list[Day], BeforeValidator(_listed)] = Field(default_factory=lambda: list(Day), min_length=1)
+    days: Annotated[list[Day], BeforeValidator(listed)] = Field(default_factory=lambda: list(Day), min_length=1)
     """The days on which it opens."""
     from_: Opens = Field(default="00:00", alias="from")
     """When it opens."""
@@ -278,7 +205,7 @@ class FreezeEntry(Model):
 class ErrandEntry(Model):
     """An adapter's operation, run once for an incident."""
 
-    do: Annotated[str, StringConstraints(pattern=_WORD)]
+    do: Annotated[str, StringConstraints(pattern=WORD)]
     """Its word; [adapters](adapters.md) has them."""
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     """What it has to be given."""
@@ -287,13 +214,13 @@ class ErrandEntry(Model):
 class IncidentsEntry(Model):
     """What happens beside the steps when something is revoked."""
 
-    channel_prefix: Annotated[str, StringConstraints(pattern=_PREFIX)] = "inc"
+    channel_prefix: Annotated[str, StringConstraints(pattern=PREFIX)] = "inc"
     """What the names of the channels begin with."""
     invite: Names = Field(default_factory=list)
     """Who is invited besides those who asked and approved: people, groups or `owner`."""
     nudge: Some = timedelta(minutes=15)
     """After how long a silence the channel is asked for an update."""
-    runbooks: Annotated[str, StringConstraints(pattern=_PAGES, max_length=500)] | None = None
+    runbooks: Annotated[str, StringConstraints(pattern=PAGES, max_length=500)] | None = None
     """Where people read the runbooks; the channel has a bookmark to the one that is run."""
     ticket: ErrandEntry | None = None
     """Opens the ticket."""
@@ -364,7 +291,11 @@ class Declared(Model):
     """OpenSSH's allowed_signers file with people's public keys, counted from this file; principals are their names."""
     incidents: IncidentsEntry = IncidentsEntry()
     """The channel, the ticket and the pager of a revocation."""
-    cadences: dict[Label, Annotated[dict[Label, Cadence], BeforeValidator(_by_environment)]] = Field(
+    reminders: RemindersEntry = RemindersEntry()
+    """When owners are reminded, and who hears when they do not act."""
+    discovery: list[DiscoveryEntry] = Field(default_factory=list)
+    """What is listed, so that the inventory is complete."""
+    cadences: dict[Label, Annotated[dict[Label, Cadence], BeforeValidator(by_environment)]] = Field(
         default_factory=dict
     )
     """How often, by class and environment: `{signing-key: {production: 30d}}`, or `{api-key: 90d}` for all of them."""

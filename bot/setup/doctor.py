@@ -12,13 +12,13 @@ from bot.catalog import Catalog
 from bot.contracts.adapter import Run
 from bot.core.errors import Invalid, KeyturnError, Permanent
 from bot.core.lint import Severity
-from bot.engine.needs import needed_by_runbook
 from bot.engine.secrets import SecretDoor
 from bot.engine.signers import Signers
 from bot.keys import has_keys, open_keys
 from bot.linting import lint_installation, signer_problems
 from bot.settings import Settings, load_settings
 from bot.setup.findings import Finding, good, note, show, skipped, wrong
+from bot.setup.permissions import wanted
 from bot.setup.slack_findings import look_at_slack
 
 ADAPTER_SECONDS = 15.0
@@ -115,13 +115,8 @@ def _look_at_adapters(settings: Settings) -> Iterator[Finding]:
     except Invalid as error:
         for problem in error.problems:
             yield wrong("adapters", problem, "Correct it in keyturn.yml; docs/reference/adapters.md has every key.")
-    wanted: dict[str, set[str]] = {}
-    for entry in settings.credentials:
-        runbook = settings.runbooks[entry.runbook].runbook
-        for adapter, permissions in needed_by_runbook(catalog, runbook, entry.inputs).items():
-            wanted.setdefault(adapter, set()).update(permissions)
-    for adapter, permissions in sorted(wanted.items()):
-        yield _look_at_access(catalog, adapter, permissions)
+    for adapter, permissions in wanted(settings, catalog).items():
+        yield _look_at_access(catalog, adapter, set(permissions))
 
 
 def _look_at_access(catalog: Catalog, adapter: str, permissions: set[str]) -> Finding:

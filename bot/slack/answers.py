@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bot.contracts.command import Answer, Table
 from bot.slack.blocks import Block, Page, context, section, sections
 from bot.slack.cards import Message
+from bot.slack.pictures import drawn, native
 from bot.slack.text import MOST_TEXT, count, cut, escape, sentence
 
 MOST_ROWS = 60
@@ -13,12 +16,24 @@ MOST_ROWS = 60
 def answer(said: Answer) -> Message:
     """The sentence first, then the table as one line per row, which phones and screen readers take best."""
     paragraphs = [part for part in said.text.split("\n\n") if part.strip()] or ["Done."]
+    text = cut(escape(sentence(paragraphs[0]), MOST_TEXT), MOST_TEXT)
+    if not said.charts:
+        return Message(text, _page(paragraphs, said.table, []))
+    return Message(
+        text,
+        _page(paragraphs, said.table, native(said.charts)),
+        plain=_page(paragraphs, said.table, drawn(said.charts)),
+    )
+
+
+def _page(paragraphs: Sequence[str], table: Table | None, pictures: Sequence[Block]) -> list[Block]:
     page = Page()
     for part in paragraphs[:5]:
         page.add(section(escape(sentence(part), 2800)), rank=0)
-    if said.table is not None:
-        page.add(*_table(said.table), rank=1)
-    return Message(cut(escape(sentence(paragraphs[0]), MOST_TEXT), MOST_TEXT), page.fit())
+    page.add(*pictures, rank=1)
+    if table is not None:
+        page.add(*_table(table), rank=2)
+    return page.fit()
 
 
 def refusal(text: str) -> Message:

@@ -16,6 +16,8 @@ COPIED = "copy"
 _SELDOM = frozenset({"log", "timeline", COPIED})
 RESERVE = 0.2
 """The part of the edits that only urgent drawings may use."""
+PUBLISHED_PER_MINUTE = 80
+"""Home tabs; Slack takes a hundred, and modals come first."""
 MOST_REMEMBERED = 5_000
 Key = TypeVar("Key")
 
@@ -27,6 +29,7 @@ class Budget:
         self._edits = max(1, edits)
         self._now = monotonic
         self._spent: deque[float] = deque()
+        self._published: deque[float] = deque()
         self._posts: dict[str, float] = {}
         self._drawn: dict[int, float] = {}
         self._held: dict[str, float] = {}
@@ -59,6 +62,19 @@ class Budget:
         if wait > 0:
             return wait
         _note(self._posts, channel, now)
+        return 0.0
+
+    def publish(self) -> float:
+        """May a Home tab be published?"""
+        now = self._now()
+        while self._published and self._published[0] <= now - 60.0:
+            self._published.popleft()
+        wait = self._held.get("views.publish", 0.0) - now
+        if len(self._published) >= PUBLISHED_PER_MINUTE:
+            wait = max(wait, self._published[0] + 60.0 - now)
+        if wait > 0:
+            return wait
+        self._published.append(now)
         return 0.0
 
     def call(self, method: str) -> float:

@@ -85,6 +85,8 @@ def rows(rotation: Rotation) -> list[Block]:
     branches = _branches(rotation)
     if branches:
         made.append(actions(*branches))
+    if rotation.plan.expiry:
+        made.append(actions(recovery_button(rotation)))
     return made
 
 
@@ -131,6 +133,11 @@ def incident_button(rotation: Rotation, about: str, label: str) -> Element:
     return _button(rotation, "incident", label, f"{label}, incident", about=about)
 
 
+def recovery_button(rotation: Rotation) -> Element:
+    """Shows the plan of the rotation that replaces what expired; nothing is started by it."""
+    return _button(rotation, "start", "Show the plan of the recovery", "Show the plan of the recovery for")
+
+
 def may_contain(rotation: Rotation) -> bool:
     """Whether policy and plan let one person contain it alone, and nobody did."""
     plan = rotation.plan
@@ -146,7 +153,7 @@ def _steering(rotation: Rotation) -> list[Element]:
             if not box.ticked
         ]
         return [*ticks, _button(rotation, "cancel", "Withdraw", "Withdraw the request")]
-    if rotation.state is State.APPROVED:
+    if rotation.state is State.APPROVED and not rotation.plan.expiry:
         return [_button(rotation, "cancel", "Withdraw", "Withdraw the request")]
     made = []
     current = rotation.current
@@ -176,7 +183,7 @@ def may_skip(rotation: Rotation, current: int) -> bool:
 
 
 def _may_roll_back(rotation: Rotation) -> bool:
-    if rotation.state is State.ROLLING_BACK:
+    if rotation.state is State.ROLLING_BACK or rotation.plan.expiry:
         return False
     if any(
         planned.effect == DESTROYS and run.touched
@@ -188,7 +195,10 @@ def _may_roll_back(rotation: Rotation) -> bool:
 
 def _branches(rotation: Rotation) -> list[Element]:
     current = rotation.current
-    if current is None or rotation.steps[current].stage is not Stage.HELD:
+    if current is None:
+        return []
+    stage = rotation.steps[current].stage
+    if stage is not Stage.HELD and not (rotation.plan.expiry and stage is Stage.ASKING):
         return []
     return [
         _button(

@@ -32,6 +32,8 @@ class Message:
     text: str
     blocks: list[Block]
     metadata: dict[str, Any] = field(default_factory=dict)
+    plain: list[Block] | None = None
+    """The same without blocks that not every workspace has yet; None where there are none of those."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +79,7 @@ def card(rotation: Rotation, scene: Scene) -> Message:
     if alone:
         page.add(section(*alone), rank=0)
     page.add(*_problem(rotation), rank=0)
+    page.add(*asked(rotation), rank=0)
     page.add(*rows(rotation), rank=0)
     page.add(*watched(rotation), rank=1)
     page.add(section(*_facts(rotation, scene)), rank=1)
@@ -129,6 +132,8 @@ def headline(rotation: Rotation, names: Names, *, spoken: bool) -> str:
 def _headline(rotation: Rotation, say: _Voice) -> str:
     plan = rotation.plan
     what = f"{say.thing(plan.credential)} in {say.words(plan.environment)}"
+    if plan.expiry and rotation.amendment is None:
+        return _expired(rotation, say, what)
     if rotation.state is State.REQUESTED:
         return _asking_for(rotation, say, what)
     if rotation.amendment is not None:
@@ -142,6 +147,16 @@ def _headline(rotation: Rotation, say: _Voice) -> str:
     if rotation.state is State.PROMOTED:
         return _promoted(rotation, say, what)
     return _under_way(rotation, say, what)
+
+
+def _expired(rotation: Rotation, say: _Voice, what: str) -> str:
+    told = f"INCIDENT: {what} has expired in use, as {say.person(rotation.plan.requester)} says"
+    if by := _taken_over_by(rotation):
+        return f"{told}; it goes on as the emergency {by} since {say.at(rotation.ended_at)}"
+    i = rotation.current
+    if i is None:
+        return f"{told}; every stage is passed, and it can be closed once its reminder is mended"
+    return f"{told}; stage {i + 1} of {len(rotation.steps)}, {say.words(_where(rotation))}"
 
 
 def _asking_for(rotation: Rotation, say: _Voice, what: str) -> str:
@@ -220,6 +235,8 @@ def _under_way(rotation: Rotation, say: _Voice, what: str) -> str:
 
 
 def _deed(rotation: Rotation) -> str:
+    if rotation.plan.expiry:
+        return "the incident"
     return f"the revocation ({rotation.plan.order})" if rotation.plan.emergency else "the rotation"
 
 
@@ -260,6 +277,14 @@ def _problem(rotation: Rotation) -> list[Block]:
     if run.stage is Stage.HELD:
         lines.append(f"*What is safe* {escape(what_is_left(rotation), 400)}")
     return [section(*lines)]
+
+
+def asked(rotation: Rotation) -> list[Block]:
+    """The whole question of a stage of an incident, with the evidence that it was asked with."""
+    i = rotation.current
+    if i is None or not rotation.plan.expiry or rotation.steps[i].stage is not Stage.ASKING:
+        return []
+    return [section(f"*{escape(rotation.plan.steps[i].title, 150)}* {escape(rotation.steps[i].evidence, 2500)}")]
 
 
 def watched(rotation: Rotation) -> list[Block]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Body = Mapping[str, Any]
+STEP_RUN = "function_executed"
 _ID = re.compile(r"[A-Z][A-Z0-9]{1,30}")
 _TS = re.compile(r"[0-9]{1,16}\.[0-9]{1,9}")
 
@@ -54,7 +55,9 @@ def enterprise_of(body: Body) -> str:
 def account_of(body: Body) -> str:
     """`slack:T1/U1`: who did it, with that person's own workspace. Raises `Malformed`."""
     event = body.get("event")
-    if isinstance(event, Mapping):
+    if isinstance(event, Mapping) and event.get("type") == STEP_RUN:
+        user, team = runner_of(body), team_of(body)
+    elif isinstance(event, Mapping):
         user = ident(event.get("user"))
         team = ident(event.get("user_team")) or ident(event.get("team")) or team_of(body)
     else:
@@ -63,6 +66,11 @@ def account_of(body: Body) -> str:
     if not user or not team:
         raise Malformed("a delivery without a user")
     return f"slack:{team}/{user}"
+
+
+def runner_of(body: Body) -> str:
+    """Who runs a workflow, as Slack says by a `user_context`, which nobody can fill in; empty where no person does."""
+    return ident(within(body, "event", "inputs", "person", "id"))
 
 
 def user_of(account: str) -> str:

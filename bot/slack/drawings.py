@@ -9,11 +9,12 @@ from bot.contracts.command import HistoryLine
 from bot.core.errors import Permanent, Transient
 from bot.core.incident import Incident
 from bot.core.rotation import Rotation
-from bot.engine.incident_desk import view_of
+from bot.engine.incident_facts import view_of
 from bot.slack import incident_cards
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.budget import COPIED, Budget
 from bot.slack.cards import MOST_LOG_LINES, Message, Scene, card, log
+from bot.slack.completion import StepEnder
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.incident_room import IncidentRoom
@@ -56,8 +57,10 @@ class Drawer:
         budget: Budget,
         names: Roster,
         room: IncidentRoom,
+        ender: StepEnder,
     ) -> None:
         self._room = room
+        self._ender = ender
         self._counted: dict[int, tuple[int, Mapping[int, tuple[int, int]]]] = {}
         """Drawing -> what was shown last of targets that were finishing."""
         self._database = database
@@ -70,6 +73,8 @@ class Drawer:
         """Bring one message up to date."""
         if row.form == "room":
             return self._room.draw(row)
+        if row.form == "step":
+            return self._ender.draw(row)
         if row.failures > MOST_FAILURES:
             return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
         if row.place.startswith(COPY):
@@ -88,7 +93,7 @@ class Drawer:
             if rotation is None:
                 return Dropped("there is no such rotation")
             scene = Scene(self._names, reader.audit_head().short, counts(reader, rotation))
-            incident = reader.incident(row.rotation) if rotation.plan.emergency else None
+            incident = reader.incident(row.rotation) if rotation.plan.has_incident else None
             drawings = reader.drawings(row.rotation)
             parent = parent_of(row, drawings, incident)
             if parent is None and not row.ts:

@@ -269,7 +269,10 @@ def entered(view: Mapping[str, Any]) -> Mapping[str, str | tuple[str, ...]]:
         if not isinstance(element, Mapping):
             continue
         text, choice, ticked = element.get("value"), element.get("selected_option"), element.get("selected_options")
-        if isinstance(text, str):
+        user = element.get("selected_user")
+        if isinstance(user, str):
+            found[block] = user
+        elif isinstance(text, str):
             found[block] = text
         elif isinstance(choice, Mapping) and isinstance(choice.get("value"), str):
             found[block] = choice["value"]

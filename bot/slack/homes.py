@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import timedelta
 from threading import Lock
 
-from bot.contracts.command import Call, CredentialView, Need, Rotations, Summary
+from bot.contracts.command import Call, CredentialView, Filters, Finding, Need, Rotations, Summary
 from bot.contracts.people import Directory
 from bot.core.errors import KeyturnError, Transient
 from bot.core.policy import Person, PersonKind, Policy
 from bot.core.rotation import Rotation
+from bot.engine.target import target_of
 from bot.slack.api import SlackApi
+from bot.slack.budget import Budget
 from bot.slack.deliveries import user_of
-from bot.slack.home import Board, home
+from bot.slack.home import MOST_FINDINGS, Board, home
 from bot.slack.methods import missing
 
 WATCHED_SECONDS = 3600.0
@@ -23,6 +28,10 @@ MOST_WATCHED = 500
 BETWEEN_SECONDS = 10.0
 """Between two publications for the same person, unless they open it again."""
 PER_TURN = 3
+MOST_OPEN, MOST_SHOWN, MOST_GROUPS = 60, 20, 8
+COUNTED_SECONDS = 10.0
+"""How long counts of the whole inventory are good enough."""
+EVER = timedelta(days=3660)
 
 
 class Homes:
@@ -35,6 +44,7 @@ class Homes:
         directory: Directory,
         policy: Policy,
         wake: Callable[[], None],
+        budget: Budget,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._api = api
@@ -42,6 +52,10 @@ class Homes:
         self._directory = directory
         self._policy = policy
         self._wake = wake
+        self._budget = budget
+        self._shown: dict[str, bytes] = {}
+        """Account -> digest of what stands there, as far as we know."""
+        self._counted: tuple[float, Mapping[str, int], Sequence[Finding]] | None = None
         self._now = monotonic
         self._lock = Lock()
         self._watched: OrderedDict[str, float] = OrderedDict()
@@ -59,7 +73,9 @@ class Homes:
                 gone, _ = self._watched.popitem(last=False)
                 self._published.pop(gone, None)
                 self._stale.pop(gone, None)
+                self._shown.pop(gone, None)
             self._published.pop(account, None)
+            self._shown.pop(account, None)
             self._stale[account] = None
             self._stale.move_to_end(account, last=False)
         self._wake()
@@ -91,6 +107,7 @@ class Homes:
                 del self._watched[account]
                 self._stale.pop(account, None)
                 self._published.pop(account, None)
+                self._shown.pop(account, None)
             if now < self._held_until:
                 return []
             ready = [one for one in self._stale if now - self._published.get(one, float("-inf")) >= BETWEEN_SECONDS]
@@ -106,11 +123,22 @@ class Homes:
         return max(0.05, min(waits, default=3600.0), self._held_until - now)
 
     def _publish(self, account: str) -> None:
+        """Show what holds now, unless that is what stands there already."""
         view = home(self.board(account))
+        digest = hashlib.sha256(json.dumps(view, sort_keys=True).encode()).digest()
+        with self._lock:
+            if self._shown.get(account) == digest:
+                return
+        wait = self._budget.publish()
+        if wait:
+            raise Transient("Home tabs wait for their budget", timedelta(seconds=wait))
         self._api.call("views.publish", user_id=user_of(account), view=view)
+        with self._lock:
+            if account in self._watched:
+                self._shown[account] = digest
 
     def board(self, account: str) -> Board:
-        """What this person's Home shows."""
+        """What this person's Home shows: a fixed number of questions, each with a bound, however much there is."""
         granted = self._api.scopes
         notes = (
             [] if granted is None else [f"The scope {one.name} is missing. {one.without}" for one in missing(granted)]
@@ -119,40 +147,66 @@ class Homes:
         if person.kind is not PersonKind.MEMBER:
             return Board((), (), (), refused="keyturn works for full members of this workspace only.")
         call = Call("status", Need.SEE, person)
-        running = self._rotations.recent(call, only_open=True, limit=100)
-        credentials = self._rotations.credentials(call, limit=200)
+        running = self._rotations.recent(call, only_open=True, limit=MOST_OPEN)
         asked = [self._rotations.find(call, f"R-{one.number}") for one in running if one.state == "requested"]
-        waiting = self._waiting(person, running, credentials, {one.number: one for one in asked})
-        mine = self._owned(person, credentials)
-        urgent = frozenset(one.number for one in asked if one.plan.emergency)
-        return Board(waiting, running, mine or credentials, notes, urgent=urgent)
+        waiting = self._waiting(person, running, {one.number: one for one in asked})
+        mine = self._owned(call)
+        counts, findings = self._overview(call)
+        return Board(
+            waiting,
+            running[:MOST_SHOWN],
+            mine or self._rotations.inventory.search(call, Filters(within=EVER), limit=MOST_SHOWN).rows,
+            notes,
+            urgent=frozenset(one.number for one in asked if one.plan.emergency),
+            mine=bool(mine),
+            counts=counts,
+            findings=findings,
+            more_running=len(running) > MOST_SHOWN,
+        )
 
-    def _waiting(
-        self,
-        person: Person,
-        running: Sequence[Summary],
-        credentials: Sequence[CredentialView],
-        asked: Mapping[int, Rotation],
-    ) -> list[Summary]:
+    def _waiting(self, person: Person, running: Sequence[Summary], asked: Mapping[int, Rotation]) -> list[Summary]:
         """Requests that the person may approve: by the frozen list where there is one, by membership otherwise."""
-        known = {(one.name, one.environment): one for one in credentials}
         found = []
         for one in running:
-            target, rotation = known.get((one.credential, one.environment)), asked.get(one.number)
-            if target is None or rotation is None or any(vote.person == person.id for vote in rotation.votes):
+            rotation = asked.get(one.number)
+            if rotation is None or any(vote.person == person.id for vote in rotation.votes):
                 continue
             if rotation.eligible is not None:
                 may = person.id in rotation.eligible
             else:
-                groups = self._directory.groups(self._policy.needed_groups(target))
+                target = target_of(rotation)
+                groups = self._members(self._policy.needed_groups(target))
                 word, stage = rotation.plan.word, rotation.escalated
                 may = self._policy.may_approve(person, target, one.requester, "", groups, word, stage=stage).allowed
             if may:
                 found.append(one)
         return sorted(found, key=lambda one: not asked[one.number].plan.emergency)
 
-    def _owned(self, person: Person, credentials: Sequence[CredentialView]) -> list[CredentialView]:
-        owners = {one.owner for one in credentials}
-        groups = self._directory.groups(sorted(owners & self._policy.groups))
-        mine = {person.id, *(name for name, members in groups.items() if person.id in (members or ()))}
-        return [one for one in credentials if one.owner in mine]
+    def _owned(self, call: Call) -> list[CredentialView]:
+        """The next due of those that the person owns, and of those that a group of theirs owns."""
+        me = call.person.id
+        groups = [name for name, who in self._members(sorted(self._policy.groups)).items() if me in (who or ())]
+        found: list[CredentialView] = []
+        for owner in [me, *groups[:MOST_GROUPS]]:
+            filters = Filters(within=EVER, owner=owner)
+            found += self._rotations.inventory.search(call, filters, limit=MOST_SHOWN).rows
+        return sorted(found, key=lambda one: (str(one.next_due), one.name))[:MOST_SHOWN]
+
+    def _members(self, names: Collection[str]) -> dict[str, frozenset[str] | None]:
+        """Members as last read; Slack is asked for those of whom nothing recent is known."""
+        found = dict(self._directory.remembered(names))
+        unknown = [name for name, who in found.items() if who is None]
+        return found | dict(self._directory.groups(unknown)) if unknown else found
+
+    def _overview(self, call: Call) -> tuple[Mapping[str, int], Sequence[Finding]]:
+        """The whole inventory in a few lines: the same for everybody, so that it is counted once for all tabs."""
+        with self._lock:
+            known = self._counted
+        if known is not None and self._now() - known[0] < COUNTED_SECONDS:
+            return known[1], known[2]
+        inventory = self._rotations.inventory
+        counts = inventory.counts(call, Filters())
+        findings = inventory.findings(call, limit=MOST_FINDINGS)
+        with self._lock:
+            self._counted = (self._now(), counts, findings)
+        return counts, findings

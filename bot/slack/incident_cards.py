@@ -12,8 +12,8 @@ from bot.core.rotation import Rotation, Stage, State
 from bot.core.safety import what_is_left
 from bot.slack.approvals import glass_lines
 from bot.slack.blocks import Block, Page, actions, context, header, section, sections
-from bot.slack.buttons import incident_button
-from bot.slack.cards import EVENT_TYPE, Message, Scene, headline, suspected, watched
+from bot.slack.buttons import incident_button, rows
+from bot.slack.cards import EVENT_TYPE, Message, Scene, asked, headline, suspected, watched
 from bot.slack.names import Names
 from bot.slack.steps import step_line
 from bot.slack.text import MOST_TEXT, count, cut, date, escape, sentence
@@ -41,9 +41,12 @@ def status(rotation: Rotation, incident: Incident, scene: Scene, now: datetime) 
     if alone:
         page.add(section(*alone), rank=0)
     page.add(section(*_who(rotation, incident, scene.names)), rank=0)
-    page.add(section(*suspected(rotation), f"*What is safe* {escape(_safe(rotation), 400)}"), rank=0)
+    known = [] if rotation.plan.expiry else suspected(rotation)
+    page.add(section(*known, f"*What is safe* {escape(_safe(rotation), 400)}"), rank=0)
     page.add(*_now(rotation, scene), rank=1)
+    page.add(*asked(rotation), rank=1)
     page.add(*watched(rotation), rank=1)
+    page.add(*(rows(rotation) if rotation.plan.expiry else []), rank=0)
     page.add(*_buttons(rotation, incident), rank=0)
     lines = [step_line(rotation, i, scene.names, scene.targets.get(i)) for i in range(len(rotation.steps))]
     page.add(header("Steps"), *sections(lines, 8), rank=2)
@@ -104,7 +107,8 @@ def topic(rotation: Rotation, incident: Incident, names: Names) -> str:
     """At most 250 characters of plain text; it changes seldom, since Slack says so in the channel every time."""
     plan = rotation.plan
     lead = names.spoken(incident.commander) if incident.commander else "nobody yet"
-    told = f"{incident.id}: {plan.credential} ({plan.environment}) is revoked, {plan.order}"
+    deed = "has expired in use" if plan.expiry else f"is revoked, {plan.order}"
+    told = f"{incident.id}: {plan.credential} ({plan.environment}) {deed}"
     return cut(f"{_standing(rotation, incident)} · {told} · commander {lead}", 240)
 
 
@@ -112,25 +116,41 @@ def _standing(rotation: Rotation, incident: Incident) -> str:
     if not incident.is_open:
         return "CLOSED"
     if rotation.state is State.PROMOTED:
-        return "OVER, REVIEW OPEN"
+        return "STAGES PASSED, REVIEW OPEN" if rotation.plan.expiry else "OVER, REVIEW OPEN"
+    if rotation.plan.expiry:
+        return "UNDER WAY"
     return "OVER, NOT REVOKED, REVIEW OPEN" if rotation.is_over else "UNDER WAY"
 
 
 def _who(rotation: Rotation, incident: Incident, names: Names) -> list[str]:
     plan = rotation.plan
+    if plan.expiry:
+        return [*_leads(incident, names), f"*Why* {escape(plan.reason, 500)}", *_closed(incident, names)]
     approved = ", ".join(names.mention(vote.person) for vote in rotation.votes) or "nobody yet"
-    lines = [
-        f"*Commander* {names.mention(incident.commander) if incident.commander else 'nobody yet'}, "
-        f"*scribe* {names.mention(incident.scribe) if incident.scribe else 'nobody yet'}",
+    return [
+        *_leads(incident, names),
         f"*Asked for by* {names.mention(plan.requester)}, *approved by* {approved}, *order* {escape(plan.order, 40)}",
         f"*Why* {escape(plan.reason, 500)}",
+        *_closed(incident, names),
     ]
-    if not incident.is_open and incident.closed_at is not None:
-        lines.append(f"*Closed* by {names.mention(incident.closed_by)} at {date(incident.closed_at)}")
-    return lines
+
+
+def _leads(incident: Incident, names: Names) -> list[str]:
+    return [
+        f"*Commander* {names.mention(incident.commander) if incident.commander else 'nobody yet'}, "
+        f"*scribe* {names.mention(incident.scribe) if incident.scribe else 'nobody yet'}"
+    ]
+
+
+def _closed(incident: Incident, names: Names) -> list[str]:
+    if incident.closed_at is None:
+        return []
+    return [f"*Closed* by {names.mention(incident.closed_by)} at {date(incident.closed_at)}"]
 
 
 def _safe(rotation: Rotation) -> str:
+    if rotation.plan.expiry:
+        return "This incident changes nothing. What expired is kept: no step destroys a version of it while it is open."
     if rotation.state is State.PROMOTED:
         return "The suspected credential is out of use and the new one is in use."
     if rotation.state is State.ROLLED_BACK:
@@ -146,7 +166,7 @@ def _now(rotation: Rotation, scene: Scene) -> list[Block]:
     lines = [f"*Step {i + 1} of {len(rotation.steps)}* {step_line(rotation, i, scene.names, scene.targets.get(i))}"]
     if run.stage is Stage.HELD and run.hint:
         lines.append(f"*What helps* {escape(sentence(run.hint), 500)}")
-    if run.stage in (Stage.HELD, Stage.ASKING):
+    if run.stage in (Stage.HELD, Stage.ASKING) and not rotation.plan.expiry:
         lines.append("The buttons for it are on the card.")
     return [section(*lines)]
 
@@ -159,7 +179,7 @@ def _buttons(rotation: Rotation, incident: Incident) -> list[Block]:
         incident_button(rotation, "scribe", "Take notes as scribe"),
         incident_button(rotation, "note", "Note something"),
     ]
-    if rotation.is_over:
+    if rotation.is_over or rotation.plan.expiry:
         made += [incident_button(rotation, "answer", "Answer a question"), incident_button(rotation, "close", "Close")]
     return [actions(*made)]
 

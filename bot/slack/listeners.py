@@ -13,6 +13,7 @@ from slack_bolt.middleware import Middleware
 from bot.contracts.command import Call, Need, Rotations
 from bot.contracts.people import Directory
 from bot.core.errors import Ambiguous, KeyturnError, Refused
+from bot.core.suspicion import looks_like_secret
 from bot.core.words import rotation_number
 from bot.engine.intake import AGAIN, FOREIGN, Heard, Intake, Receipt
 from bot.slack import forms, incident_forms
@@ -20,7 +21,9 @@ from bot.slack.answers import answer, refusal
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.buttons import Bound, read_action, typed_for
 from bot.slack.cards import Message
+from bot.slack.credential_forms import ACTION, WITH_FORM, form, target
 from bot.slack.deliveries import (
+    STEP_RUN,
     Body,
     Malformed,
     account_of,
@@ -42,6 +45,7 @@ from bot.slack.lane import Lane
 from bot.slack.signing import CONFIRMS, needs_signature, sign
 from bot.slack.submissions import Submissions
 from bot.slack.text import count, escape
+from bot.slack.workflows import Workflows
 from bot.store.database import Database
 
 log = logging.getLogger(__name__)
@@ -51,8 +55,8 @@ NOT_STORED = (
 )
 BUTTONED = frozenset({"card", "status", "review"})
 """Forms of our messages that carry buttons."""
-OF_NOBODY = frozenset({"subteam_members_changed"})
-"""Events that name nobody who did it."""
+OF_NOBODY = frozenset({"subteam_members_changed", STEP_RUN})
+"""Events that may name nobody who did it."""
 _OURS = re.compile(r"rotate:.*")
 Read = TypeVar("Read")
 _MENTION = re.compile(r"<@[UW][A-Z0-9]+(?:\|[^<>]*)?>")
@@ -107,7 +111,9 @@ class Listeners:
         app.use(_Guard(self._guard))
         app.command("/rotate")(self._command)
         app.action(_OURS)(self._click)
+        app.action(ACTION)(self._about_credential)
         Submissions(self._hear, self._tell, self._checked).attach(app)
+        Workflows(self._hear, self._turn_away, self._rotations, self._lane, self._quick).attach(app)
         app.action(re.compile(".*"))(self._foreign_click)
         app.options(forms.CHOICE_FIELD)(self._options)
         app.event("app_home_opened")(self._home)
@@ -133,6 +139,8 @@ class Listeners:
             self._flood.refuse(account, FOREIGN)
             return _said(body, "This keyturn belongs to another workspace, so nothing was done.")
         wait = self._flood.admit(account)
+        if wait and within(body, "event", "type") == STEP_RUN:
+            return BoltResponse(status=503, body="")  # a workflow waits for it, so that Slack may bring it again
         if wait:
             return _said(body, f"That was too fast, so nothing was done; try again in {count(int(wait), 'second')}.")
         return next()
@@ -157,6 +165,11 @@ class Listeners:
             self._open(account, trigger, forms.pick(channel), warm=True)
             return
         heard = Heard(key=key, account=account, text=text, channel=channel, form=form_id(key))
+        asked = self._form_for(heard)
+        if asked is not None:
+            ack()
+            self._open(account, trigger, asked)
+            return
         try:
             receipt = self._hear(heard)
         except Refused as error:
@@ -189,7 +202,9 @@ class Listeners:
                 self._open(account, str(body.get("trigger_id", "")), modal)
                 return
             args, flags = typed_for(word, about, bound.rotation)
-            heard = Heard(key, account, word=word, args=args, flags=flags, channel=channel, bound=bound.as_mapping())
+            form = form_id(key) if self._has_form(word) else ""
+            binds = {} if form else bound.as_mapping()  # a plan is shown anew, whatever stood above the button
+            heard = Heard(key, account, word=word, args=args, flags=flags, channel=channel, bound=binds, form=form)
             receipt = self._hear(heard)
         except Refused as error:
             ack()
@@ -198,6 +213,40 @@ class Listeners:
         ack()
         if receipt.answer is not None:
             self._show(account, channel, answer(receipt.answer))
+        elif form:
+            self._open(account, str(body.get("trigger_id", "")), forms.skeleton(bound.rotation, form))
+
+    def _about_credential(self, ack: Ack, body: dict[str, Any], action: dict[str, Any]) -> None:
+        """A button of a reminder: it opens a form, or says a word that decides nothing by itself."""
+        account, key = account_of(body), click_key(body, action)
+        channel = ident(within(body, "channel", "id")) or ident(within(body, "container", "channel_id"))
+        trigger = str(body.get("trigger_id", ""))
+        word = str(action.get("action_id", "")).partition(":")[2]
+        try:
+            about = self._checked(account, channel, lambda: target(clean(action.get("value"))))
+            if word not in ("start", "plan"):
+                ack()
+                self._open(account, trigger, form(word, about, channel))
+                return
+            heard = Heard(key, account, word=word, args=(about,), channel=channel, form=form_id(key))
+            self._hear(heard)
+        except Refused as error:
+            ack()
+            self._tell(body, str(error))
+            return
+        ack()
+        if self._has_form(word):
+            self._open(account, trigger, forms.skeleton(about, heard.form))
+
+    def _form_for(self, heard: Heard) -> forms.View | None:
+        """The form of a word that was typed with nothing but a credential; None where it is to be heard as it is."""
+        try:
+            typed = self._intake.read(heard)
+            if typed.word in WITH_FORM and len(typed.args) == 1 and not typed.flags and not typed.mentions:
+                return None if looks_like_secret(heard.text) else form(typed.word, typed.args[0], heard.channel)
+        except Refused:
+            pass  # it is refused again where it is heard, with its audit row
+        return None
 
     def _button(self, action: Body) -> tuple[str, str, Any, Bound]:
         """What a button says: the word, its argument, its command, the plan. Raises `Refused` where it is not ours."""
@@ -326,6 +375,12 @@ class Listeners:
         if not receipt.fresh:
             self._flood.refuse(heard.account, AGAIN)
         return receipt
+
+    def _turn_away(self, execution: str, account: str, error: Refused) -> None:
+        try:
+            self._intake.turn_away(execution, account, error)
+        except KeyturnError as failure:
+            raise NotStored(str(failure)) from None
 
     def _checked(self, account: str, channel: str, read: Callable[[], Read], about: str = "") -> Read:
         """What somebody sent as ours, read. Raises `Refused` for what no card or form of ours holds, audited."""

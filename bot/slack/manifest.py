@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from ruamel.yaml import YAML
 
-from bot.slack.methods import EVENTS, SCOPES
+from bot.slack.methods import EVENTS, SCOPES, STEPS, Parameter
 
 Mode = Literal["socket", "http"]
 FILES: dict[Mode, str] = {"socket": "manifest.yml", "http": "manifest-http.yml"}
@@ -67,8 +67,32 @@ def manifest(mode: Mode, url: str = EXAMPLE) -> dict[str, Any]:
             "socket_mode_enabled": mode == "socket",
             "org_deploy_enabled": True,
             "token_rotation_enabled": False,
+            "function_runtime": "remote",
+        },
+        "functions": {
+            step.name: {
+                "title": step.title,
+                "description": step.description,
+                "input_parameters": _parameters(step.takes),
+                "output_parameters": _parameters(step.gives),
+            }
+            for step in STEPS
         },
     }
+
+
+def _parameters(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
+    made: dict[str, Any] = {}
+    for one in parameters:
+        made[one.name] = {
+            "type": one.type,
+            "title": one.title,
+            "description": one.description,
+            "is_required": True,
+        }
+        if one.choices:
+            made[one.name]["dynamic_options"] = {"function": f"#/functions/{one.choices}", "inputs": {}}
+    return made
 
 
 def render(mode: Mode, url: str = EXAMPLE) -> str:

@@ -80,8 +80,71 @@ SCOPES = (
     ),
 )
 
-EVENTS = ("app_home_opened", "app_mention", "subteam_members_changed")
+EVENTS = ("app_home_opened", "app_mention", "function_executed", "subteam_members_changed")
 """What the app subscribes to; each has a listener."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """What a step of a workflow takes or gives. `choices` names the step that lists what can be chosen."""
+
+    name: str
+    title: str
+    description: str
+    type: str = "string"
+    choices: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step that Workflow Builder offers; each has a listener."""
+
+    name: str
+    title: str
+    description: str
+    takes: tuple[Parameter, ...]
+    gives: tuple[Parameter, ...]
+
+
+_PERSON = Parameter(
+    "person",
+    "Who runs the workflow",
+    "Filled in by Slack, and by nobody else: this person asks, and cannot approve.",
+    "slack#/types/user_context",
+)
+_CREDENTIAL = Parameter("credential", "Credential", "Its name, or name@environment.", choices="credential_choices")
+STEPS = (
+    Step(
+        "rotate_credential",
+        "Rotate a credential",
+        "Asks for a rotation as /rotate start does, and goes on when the new one is in use",
+        (_PERSON, _CREDENTIAL, Parameter("reason", "Reason", "Stands on the card and in the audit; never a secret.")),
+        (
+            Parameter("rotation", "Rotation", "Its number, such as R-7."),
+            Parameter("state", "State", "How it ended, in one word."),
+            Parameter("outcome", "Outcome", "How it ended, in a sentence."),
+        ),
+    ),
+    Step(
+        "credential_status",
+        "Look a credential up",
+        "When it is due, who owns it, and whether a rotation of it is open",
+        (_PERSON, _CREDENTIAL),
+        (
+            Parameter("due", "Due", "The day on which it is due, or: not scheduled."),
+            Parameter("owner", "Owner", "The person or group that owns it."),
+            Parameter("open_rotation", "Open rotation", "Its number, such as R-7, or: none."),
+        ),
+    ),
+    Step(
+        "credential_choices",
+        "List credentials",
+        "The credentials that the other steps offer to choose from",
+        (),
+        (Parameter("options", "Credentials", "Those due next come first.", "slack#/types/options_select"),),
+    ),
+)
+"""What the app offers to Workflow Builder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,6 +171,8 @@ METHODS = {
     "conversations.open": Method(("im:write",)),
     "conversations.replies": Method(("channels:history", "groups:history"), json=False),
     "conversations.setTopic": Method(("channels:manage", "groups:write")),
+    "functions.completeError": Method(),
+    "functions.completeSuccess": Method(),
     "pins.add": Method(("pins:write",)),
     "usergroups.users.list": Method(("usergroups:read",), json=False),
     "users.info": Method(("users:read",), json=False),

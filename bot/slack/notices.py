@@ -15,12 +15,14 @@ from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.blocks import section
 from bot.slack.budget import Budget
 from bot.slack.cards import Message
+from bot.slack.completion import StepEnder
 from bot.slack.deliveries import user_of
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
 from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
-from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post
+from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post, whisper
+from bot.slack.reminders import draw, reminds
 from bot.slack.revocation import revoke
 from bot.slack.text import MOST_TEXT, escape, sentence
 from bot.slack.threads import COPY, main_card
@@ -44,7 +46,9 @@ class Teller:
         budget: Budget,
         names: Roster,
         with_form: Callable[[], Collection[str]],
+        ender: StepEnder,
     ) -> None:
+        self._ender = ender
         self._database = database
         self._api = api
         self._identity = identity
@@ -56,6 +60,8 @@ class Teller:
         """Send it once; say what became of it."""
         if row.failures > MOST_FAILURES:
             return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
+        if row.payload.get("execution"):
+            return self._ender.tell(row)
         try:
             if not row.person:
                 return self._announce(row)
@@ -70,6 +76,8 @@ class Teller:
     # --- to one person ------------------------------------------------------------------------------------------------
 
     def _answer(self, row: NoticeRow) -> Outcome:
+        if reminds(row.payload):
+            return self._to_person(row, self._reminder(row))
         said = _read(row.payload, row.text)
         form = str(row.payload.get("form") or "")
         if form and row.payload.get("word") in self._with_form():
@@ -106,9 +114,7 @@ class Teller:
             return Dropped("nobody to tell: no Slack account is known")
         if row.channel and not named and not row.channel.startswith("D"):
             try:
-                self._api.call(
-                    "chat.postEphemeral", channel=row.channel, user=user, text=message.text, blocks=message.blocks
-                )
+                whisper(self._api, row.channel, user, message)
                 return Shown("")
             except SlackRefused as error:
                 if error.error not in CLOSED:
@@ -119,12 +125,18 @@ class Teller:
             return Later(wait, row.note)
         return self._post_once(row, place, message, "")
 
+    def _reminder(self, row: NoticeRow) -> Message:
+        with self._database.read() as reader:
+            return draw(reader, row.payload, row.text)
+
     # --- to everybody -------------------------------------------------------------------------------------------------
 
     def _announce(self, row: NoticeRow) -> Outcome:
         """Into the channel of the incident, else into the thread of the rotation's card and shown in its channel."""
         text = escape(sentence(row.text), MOST_TEXT)
         message = Message(text, [section(escape(sentence(row.text), 2800))])
+        if reminds(row.payload):
+            message = self._reminder(row)
         number = row.payload.get("rotation")
         incident, cards, first = None, [], None
         if isinstance(number, int):

@@ -52,12 +52,28 @@ def post(api: SlackApi, channel: str, message: Message, *, thread: str = "", bro
     try:
         return _ts(api.call("chat.postMessage", **arguments))
     except SlackRefused as error:
+        if error.error in BAD_BLOCKS and message.plain is not None:
+            log.info("a picture was not taken (%s); it is drawn in characters", error.error)
+            simpler = Message(message.text, message.plain, message.metadata)
+            return post(api, channel, simpler, thread=thread, broadcast=broadcast)
         if error.error in BAD_BLOCKS:
             log.warning("blocks were not taken (%s); the sentence alone is posted", error.error)
             return _ts(api.call("chat.postMessage", **{**arguments, "blocks": None}))
         if error.error in NOT_A_MEMBER and channel.startswith("C") and _join(api, channel):
             return _ts(api.call("chat.postMessage", **arguments))
         raise
+
+
+def whisper(api: SlackApi, channel: str, user: str, message: Message) -> None:
+    """Show it to one person alone; pictures in characters where Slack does not take them. Raises as `call` does."""
+    arguments = {"channel": channel, "user": user, "text": message.text}
+    try:
+        api.call("chat.postEphemeral", **arguments, blocks=message.blocks)
+    except SlackRefused as error:
+        if error.error not in BAD_BLOCKS or message.plain is None:
+            raise
+        log.info("a picture was not taken (%s); it is drawn in characters", error.error)
+        api.call("chat.postEphemeral", **arguments, blocks=message.plain)
 
 
 def update(api: SlackApi, channel: str, ts: str, message: Message) -> None:

@@ -16,6 +16,7 @@ from bot.core.errors import KeyturnError, Permanent, Transient
 from bot.engine.intake import Intake
 from bot.slack.api import SlackApi, quiet_logger
 from bot.slack.budget import Budget
+from bot.slack.completion import StepEnder
 from bot.slack.drawings import Drawer
 from bot.slack.flood import COUNTED_SECONDS, Flood
 from bot.slack.homes import Homes
@@ -64,7 +65,7 @@ class Room:
         names = Roster(settings.policy.people)
         self.budget = budget = Budget(declared.slack.edits_per_minute)
         """What may be sent to Slack now."""
-        self._homes = Homes(people.api, rotations, people, settings.policy, self._wake)
+        self._homes = Homes(people.api, rotations, people, settings.policy, self._wake, budget)
         incidents = IncidentRoom(
             database,
             people.api,
@@ -75,10 +76,11 @@ class Room:
             settings.incidents,
             settings.policy.groups,
         )
+        ender = StepEnder(database, people.api, budget)
         self._messenger = Messenger(
             database,
-            Drawer(database, people.api, people.identity, budget, names, incidents),
-            Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations)),
+            Drawer(database, people.api, people.identity, budget, names, incidents, ender),
+            Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations), ender),
             chores=(self._homes.chore, self._report_floods, self._learn),
             drawn=self._homes.changed,
         )
@@ -118,7 +120,7 @@ class Room:
             self._identity.learn()
         except Transient as error:
             log.warning("Slack is not there yet: %s", error)
-        self._database.after_commit.append(self._messenger.wake)
+        self._database.after_commit += [self._homes.changed, self._messenger.wake]
         self._messenger.start()
         if self._socket is not None:
             self._socket.start()
@@ -127,8 +129,9 @@ class Room:
         """Hear nothing new, finish what is in hand, keep the rest as rows."""
         if self._socket is not None:
             self._socket.stop()
-        if self._messenger.wake in self._database.after_commit:
-            self._database.after_commit.remove(self._messenger.wake)
+        for hook in (self._homes.changed, self._messenger.wake):
+            if hook in self._database.after_commit:
+                self._database.after_commit.remove(hook)
         self._messenger.stop()
         self._lane.close()
         self._report_floods(now=True)

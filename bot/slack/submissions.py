@@ -11,6 +11,7 @@ from bot.core.errors import Refused
 from bot.core.suspicion import looks_like_secret
 from bot.engine.intake import SIGNATURE, Heard, Receipt
 from bot.slack import forms
+from bot.slack.credential_forms import FORM, GROUP, CredentialNote, Wrong, typed
 from bot.slack.deliveries import account_of, clean, click_key, form_id, ident, view_key
 from bot.slack.incident_forms import QUESTION_FIELD, SAY, TEXT_FIELD, SayNote, is_question
 from bot.slack.revocation import ORDER_FIELD, REVOKE, RevokeNote
@@ -18,6 +19,8 @@ from bot.slack.signing import SIGN, SIGNATURE_FIELD, SignNote
 
 Tell = Callable[[Mapping[str, Any], str], None]
 Read = TypeVar("Read")
+REASON_BY_WORD = {"own": GROUP}
+"""The field beside which a refusal stands, where a form has no reason."""
 
 
 class Check(Protocol):
@@ -45,6 +48,7 @@ class Submissions:
             (SAY, self._said),
         ):
             app.view(callback)(handler)
+        app.view(FORM)(self._about_credential)
         app.action(forms.CHOOSE_ORDER)(self._ordered)
 
     def _picked(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
@@ -224,6 +228,25 @@ class Submissions:
             self._hear(heard)
         except Refused as error:
             ack(response_action="errors", errors={TEXT_FIELD: _short(error)})
+            return
+        ack(response_action="clear")
+
+    def _about_credential(self, ack: Ack, body: dict[str, Any], view: dict[str, Any]) -> None:
+        """Snooze, owner or a rotation by hand: read strictly, because people paste the wrong thing into fields."""
+        account, key = account_of(body), view_key(body)
+        entered = {name: clean(value) for name, value in forms.entered(view).items() if isinstance(value, str)}
+        word = str(view.get("callback_id") or "").removeprefix("credential-")
+        field = REASON_BY_WORD.get(word, forms.REASON_FIELD)
+        try:
+            note = self._check(account, "", lambda: CredentialNote.read(hidden_in(view)))
+            said, args, flags = typed(word, note, entered)
+            field = next((name for name, value in entered.items() if looks_like_secret(value)), field)
+            self._hear(Heard(key, account, word=said, args=args, flags=flags, channel=note.channel))
+        except Wrong as wrong:
+            ack(response_action="errors", errors={wrong.field: str(wrong)[:300]})
+            return
+        except Refused as error:
+            ack(response_action="errors", errors={field: _short(error)})
             return
         ack(response_action="clear")
 

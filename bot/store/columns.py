@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, cast
 
-from sqlalchemy import BigInteger, Dialect, Text
+from sqlalchemy import BigInteger, Dialect, Index, Table, Text, text
 from sqlalchemy.types import TypeDecorator
+from sqlmodel import SQLModel
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TICK = timedelta(microseconds=1)
@@ -102,3 +103,13 @@ class Name(Words):
         if dialect.name == "postgresql":
             return dialect.type_descriptor(Text(collation="C"))
         return dialect.type_descriptor(Text())
+
+
+def partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
+    """An index of some rows only."""
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
+
+
+def table(model: type[SQLModel]) -> Table:
+    """The Core table of a model."""
+    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # set by SQLModel's metaclass

@@ -6,14 +6,16 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, func, or_, select, text, update
+from sqlalchemy import bindparam, exists, func, or_, select, text, update
 
 from bot.core.decide import Stale
 from bot.core.incident import Answered, Incident, Note
+from bot.core.plan import EXPIRED
+from bot.core.rotation import OPEN
 from bot.store.columns import micros, moment
-from bot.store.records import ErrandRow
+from bot.store.records import CredentialRow, ErrandRow
 from bot.store.session import Session, Writing, upsert
-from bot.store.tables import ERRAND, INCIDENT, NOTICE
+from bot.store.tables import CREDENTIAL, ERRAND, INCIDENT, NOTICE, ROTATION
 
 _COLUMNS = tuple(column.name for column in INCIDENT.columns if column.name not in ("rotation", "said_at"))
 _incident = select(INCIDENT).where(INCIDENT.c.rotation == bindparam("number"))
@@ -28,6 +30,45 @@ _update = (
     update(INCIDENT)
     .where(INCIDENT.c.rotation == bindparam("of"), INCIDENT.c.version == bindparam("seen"))
     .values({name: bindparam(name) for name in _COLUMNS})
+)
+_after_expiry = (
+    select(INCIDENT.c.rotation)
+    .join_from(INCIDENT, ROTATION, ROTATION.c.number == INCIDENT.c.rotation)
+    .where(
+        INCIDENT.c.credential == bindparam("credential"),
+        INCIDENT.c.environment == bindparam("environment"),
+        INCIDENT.c.closed_at.is_(None),
+        ROTATION.c.word == EXPIRED,
+    )
+    .order_by(INCIDENT.c.rotation.desc())
+    .limit(1)
+)
+_lapsed_in_use = (
+    select(CREDENTIAL)
+    .where(
+        CREDENTIAL.c.next_due <= bindparam("now"),  # never later than the expiry, and indexed
+        CREDENTIAL.c.expires_at <= bindparam("now"),
+        CREDENTIAL.c.removed_at.is_(None),
+        CREDENTIAL.c.status == "known",
+        or_(  # what was seen before it was rotated is the expiry of the one that was replaced
+            CREDENTIAL.c.last_rotated_at.is_(None),
+            CREDENTIAL.c.found_at.is_(None),
+            CREDENTIAL.c.found_at >= CREDENTIAL.c.last_rotated_at,
+        ),
+        ~exists().where(
+            INCIDENT.c.credential == CREDENTIAL.c.name,
+            INCIDENT.c.environment == CREDENTIAL.c.environment,
+            or_(INCIDENT.c.closed_at.is_(None), INCIDENT.c.opened_at >= CREDENTIAL.c.expires_at),
+        ),
+        ~exists().where(
+            ROTATION.c.credential == CREDENTIAL.c.name,
+            ROTATION.c.environment == CREDENTIAL.c.environment,
+            ROTATION.c.word == "revoke",
+            text("rotation.state IN (" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")"),
+        ),
+    )
+    .order_by(CREDENTIAL.c.expires_at, CREDENTIAL.c.name)
+    .limit(bindparam("limit"))
 )
 _is_due = text("errand.done_at IS NULL")
 _due_errands = (
@@ -51,6 +92,16 @@ class IncidentReader(Session):
         """The incident of the emergency with this number; None where none was opened."""
         row = self.connection.execute(_incident, {"number": number}).mappings().one_or_none()
         return None if row is None else _read(row)
+
+    def open_expiry(self, credential: str, environment: str) -> int | None:
+        """Number of the open incident after an expiry of the credential."""
+        named = {"credential": credential, "environment": environment}
+        found: int | None = self.connection.execute(_after_expiry, named).scalar_one_or_none()
+        return found
+
+    def expired_in_use(self, now: datetime, limit: int = 20) -> list[CredentialRow]:
+        """Known credentials whose system refuses them by now, of which no incident or revocation tells."""
+        return [CredentialRow(*row) for row in self.connection.execute(_lapsed_in_use, {"now": now, "limit": limit})]
 
     def quiet_incidents(self, since: datetime, limit: int = 50) -> list[int]:
         """Open incidents in which, as far as it was looked at, nothing was said since then."""

@@ -110,7 +110,7 @@ class IntentWriter(Writing):
         return None if row is None else IntentRow(*row)
 
     def mark_intent(self, number: int, rotation: int) -> bool:
-        """The intent has changed this rotation, in this transaction: run again after a crash, it only answers.
+        """The intent has changed this rotation (0: the inventory), in this transaction: run again, it only answers.
 
         False when it has had its effect before, under another worker: then take the transaction back.
         """

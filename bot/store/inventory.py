@@ -12,8 +12,11 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 
 from bot.store.columns import json_bytes
+from bot.store.discoveries import DiscoveryReader, DiscoveryWriter
+from bot.store.listing import Listing
 from bot.store.records import Applied, CredentialRow, Declared
-from bot.store.session import Session, Writing, upsert
+from bot.store.reminding import ReminderReader, ReminderWriter
+from bot.store.session import upsert
 from bot.store.tables import CREDENTIAL, SETTING
 
 _CHUNK = 500
@@ -24,16 +27,21 @@ _by_name = (
     .where(CREDENTIAL.c.name == bindparam("name"), CREDENTIAL.c.removed_at.is_(None))
     .order_by(CREDENTIAL.c.environment)
 )
-_reminders = (
-    select(CREDENTIAL)
-    .where(CREDENTIAL.c.remind_at <= bindparam("now"), CREDENTIAL.c.removed_at.is_(None))
-    .order_by(CREDENTIAL.c.remind_at)
-    .limit(bindparam("limit"))
+_OVERRIDES = frozenset(
+    {
+        "owner_override",
+        "snoozed_until",
+        "snooze_note",
+        "last_rotated_at",
+        "next_due",
+        "remind_at",
+        "starts_at",
+        "owner_finding",
+    }
 )
-_OVERRIDES = frozenset({"owner_override", "snoozed_until", "last_rotated_at", "next_due", "remind_at"})
 
 
-class InventoryReader(Session):
+class InventoryReader(Listing, ReminderReader, DiscoveryReader):
     """Looking credentials up."""
 
     def credential(self, name: str, environment: str | None = None) -> list[CredentialRow]:
@@ -73,12 +81,8 @@ class InventoryReader(Session):
             names = list(self.connection.execute(alike.order_by(CREDENTIAL.c.name).limit(_NAMES)).scalars())
         return difflib.get_close_matches(name, names, n=limit, cutoff=0.5)
 
-    def reminders_due(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
-        """Credentials that want a reminder, the oldest first."""
-        return [CredentialRow(*row) for row in self.connection.execute(_reminders, {"now": now, "limit": limit})]
 
-
-class InventoryWriter(InventoryReader, Writing):
+class InventoryWriter(InventoryReader, ReminderWriter, DiscoveryWriter):
     """Changing them."""
 
     def apply_credentials(self, rows: Iterable[Declared], source: str = DECLARED, *, partial: bool = False) -> Applied:
@@ -89,6 +93,7 @@ class InventoryWriter(InventoryReader, Writing):
         """
         added: list[tuple[str, str]] = []
         changed: list[tuple[str, str]] = []
+        moved: dict[str, set[str]] = {}
         seen: set[tuple[str, str]] = set()
         iterator = iter(rows)
         while chunk := list(islice(iterator, _CHUNK)):
@@ -105,9 +110,15 @@ class InventoryWriter(InventoryReader, Writing):
                     changed.append(key)
                 else:
                     continue
-                writes.append(values | {"removed_at": None})
+                gone = old is not None and old["removed_at"] is None and old["status"] == "gone"
+                status = "gone" if gone else "known"
+                writes.append(values | {"removed_at": None, "status": status, "remind_at": self.now})
+                if row.place and (old is None or old["place"] != row.place):
+                    moved.setdefault(row.environment, set()).add(row.place)
             if writes:
                 self._upsert(writes)
+        for environment, places in moved.items():
+            self.reconcile(environment, places)
         removed = [] if partial else self._remove_others(seen, source)
         return Applied(tuple(added), tuple(changed), tuple(removed))
 
@@ -140,10 +151,7 @@ class InventoryWriter(InventoryReader, Writing):
         return sorted(gone)
 
     def update_credential(self, name: str, environment: str, **changes: Any) -> bool:
-        """Change what chat may change: owner_override, snoozed_until, last_rotated_at, next_due, remind_at.
-
-        Returns whether there is such a credential.
-        """
+        """Change what chat may change; returns whether there is such a credential."""
         unknown = set(changes) - _OVERRIDES
         if unknown:
             raise ValueError(f"not a field that can be changed: {', '.join(sorted(unknown))}")
@@ -151,21 +159,6 @@ class InventoryWriter(InventoryReader, Writing):
             CREDENTIAL.c.name == name, CREDENTIAL.c.environment == environment, CREDENTIAL.c.removed_at.is_(None)
         )
         return self.connection.execute(statement.values(**changes)).rowcount == 1
-
-    def claim_reminders(self, now: datetime, until: datetime, limit: int = 500) -> list[CredentialRow]:
-        """Take credentials that want a reminder and push theirs to `until`, so that no other replica takes them.
-
-        The caller adds notices (unique keys make a repeat harmless) and sets the next `remind_at` itself.
-        """
-        query = _reminders if self.is_sqlite else _reminders.with_for_update(skip_locked=True)
-        rows = [CredentialRow(*row) for row in self.connection.execute(query, {"now": now, "limit": limit})]
-        if rows:
-            statement = update(CREDENTIAL).where(
-                CREDENTIAL.c.name == bindparam("n"), CREDENTIAL.c.environment == bindparam("e")
-            )
-            keys = [{"n": row.name, "e": row.environment} for row in rows]
-            self.connection.execute(statement.values(remind_at=until), keys)
-        return rows
 
     def record_setting(self, key: str, value: str) -> None:
         """Remember a value under a key, such as the hash of the settings."""
@@ -188,4 +181,5 @@ def _values(row: Declared, source: str) -> dict[str, Any]:
         "inputs": json.loads(json_bytes(row.inputs)),
         "detail": json.loads(json_bytes(row.detail)),
         "source": source,
+        "place": row.place,
     }

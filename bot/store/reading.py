@@ -8,6 +8,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, bindparam, func, or_, select, text
 
+from bot.core.plan import EXPIRED
 from bot.core.rotation import OPEN, Overlap, Rotation, State
 from bot.store import audit
 from bot.store.columns import micros
@@ -139,9 +140,9 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
 
     # --- rotations ---------------------------------------------------------------------------------------------------
 
-    def rotation(self, number: int) -> Rotation | None:
+    def rotation(self, number: int, *, lock: bool = True) -> Rotation | None:
         """The rotation with its plan, steps and overlap; in a transaction its row stays locked until the end."""
-        if self._locks:  # on its own, since the rows joined to a row that was waited for would be the old ones
+        if self._locks and lock:  # on its own, since the rows joined to a row that was waited for would be the old ones
             self.connection.execute(_lock, {"number": number})
         row = self.connection.execute(_by_number, {"number": number}).mappings().one_or_none()
         if row is None:
@@ -177,6 +178,7 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         self,
         *,
         credential: str | None = None,
+        credentials: Collection[str] | None = None,
         environment: str | None = None,
         states: Collection[State] | None = None,
         requester: str | None = None,
@@ -184,9 +186,15 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         under_way: bool = False,
         limit: int = 20,
         before: int | None = None,
+        incidents: bool = True,
     ) -> list[RotationSummary]:
-        """Newest first. `under_way` takes open ones and those that still retire; page on with `before=last.number`."""
+        """Newest first. `under_way` takes open ones and those that still retire; page on with `before=last.number`.
+
+        Without `incidents`, those are left out that are no rotation but the stages after an expiry.
+        """
         query: Select[Any] = _summary.order_by(ROTATION.c.number.desc()).limit(limit)
+        if not incidents:
+            query = query.where(ROTATION.c.word != EXPIRED)
         for column, value in (
             (ROTATION.c.credential, credential),
             (ROTATION.c.environment, environment),
@@ -195,6 +203,8 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         ):
             if value is not None:
                 query = query.where(column == value)
+        if credentials is not None:
+            query = query.where(ROTATION.c.credential.in_(credentials))
         if states is not None:
             query = query.where(ROTATION.c.state.in_([state.value for state in states]))
         if under_way:
@@ -205,6 +215,14 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
         return [
             RotationSummary(row[0], row[1], State(row[2]), Overlap(row[3] or "none"), row[4], *row[5:]) for row in rows
         ]
+
+    def newest_rotation(self, credential: str, environment: str | None = None) -> RotationSummary | None:
+        """The rotation that a credential's name stands for; an incident where it has never been rotated."""
+        for incidents in (False, True):
+            found = self.rotations(credential=credential, environment=environment, incidents=incidents, limit=1)
+            if found:
+                return found[0]
+        return None
 
     def targets(self, number: int, step: int) -> dict[str, TargetRow]:
         """What is known of each target of a step that fans out."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from bot.core.rotation import Overlap, State
+from bot.core.schedule import Dates
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +98,9 @@ class Declared:
     cadence: timedelta | None = None
     inputs: Mapping[str, Any] = field(default_factory=dict)
     detail: Mapping[str, Any] = field(default_factory=dict)
-    """Whatever else was declared: where it lives, channels, labels. JSON; never a value."""
+    """Whatever else was declared: channels, labels. JSON; never a value."""
+    place: str = ""
+    """Where it lives, as discoveries name it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,28 @@ class CredentialRow:
     next_due: datetime | None
     remind_at: datetime | None
     removed_at: datetime | None
+    place: str = ""
+    status: str = "known"
+    """`known`, `unmanaged` or `gone`."""
+    expires_at: datetime | None = None
+    created_at: datetime | None = None
+    version: str = ""
+    versions: int = 0
+    found_at: datetime | None = None
+    gone_at: datetime | None = None
+    due_source: str = ""
+    """`expiry`, `cadence`, or nothing."""
+    finding: str = ""
+    owner_finding: str = ""
+    snooze_note: str = ""
+    reminded_at: datetime | None = None
+    soon_at: datetime | None = None
+    starts_at: datetime | None = None
+
+    @property
+    def dates(self) -> Dates:
+        """Everything that says when it ends."""
+        return Dates(self.cadence, self.last_rotated_at, self.created_at, self.expires_at)
 
     @property
     def owner(self) -> str:
@@ -133,6 +158,54 @@ class Applied:
     added: tuple[tuple[str, str], ...]
     changed: tuple[tuple[str, str], ...]
     removed: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReminderRow:
+    """A tier of an expiry that was told."""
+
+    credential: str
+    environment: str
+    expiry: datetime
+    tier: str
+    due_at: datetime
+    told_at: datetime
+    told: Sequence[str]
+    """To whom: `@alice`, `slack:T1/U1`, or a channel's id."""
+    notice: str
+    """Key of the notice that says it; empty where nobody had to be told."""
+
+
+@dataclass(frozen=True, slots=True)
+class DiscoveryRow:
+    """A declared discovery, and how far its rounds are."""
+
+    name: str
+    round: int
+    began_at: datetime | None
+    completed_at: datetime | None
+    found: int
+    failures: int
+    error: str
+    due_at: datetime | None
+    claimed_until: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundRow:
+    """One version of a credential, as a discovery listed it."""
+
+    discovery: str
+    place: str
+    version: str
+    environment: str
+    kind: str
+    owner: str
+    created_at: datetime | None
+    expires_at: datetime | None
+    problem: str
+    round: int
+    seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

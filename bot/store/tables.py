@@ -1,22 +1,43 @@
-"""The tables."""
+"""The tables; those of the inventory are in `inventory_tables`."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, ClassVar, cast
 
-from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Table, Text, UniqueConstraint, text
+from sqlalchemy import BigInteger, Index, Integer, LargeBinary, Text, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from bot.core.rotation import OPEN
-from bot.store.columns import Json, Moment, Name, Span, Words
+from bot.store.columns import Json, Moment, Name, Words, partial, table
+from bot.store.inventory_tables import CREDENTIAL, DISCOVERY, FOUND, REMINDER
+
+__all__ = [
+    "AUDIT",
+    "AUDIT_HEAD",
+    "AUDIT_SIGNATURE",
+    "CREDENTIAL",
+    "DISCOVERY",
+    "DRAWING",
+    "ERRAND",
+    "FOUND",
+    "INCIDENT",
+    "INTENT",
+    "METADATA",
+    "NOTICE",
+    "OPEN_INDEX",
+    "OVERLAP",
+    "PLAN",
+    "REMINDER",
+    "ROTATION",
+    "SETTING",
+    "STEP",
+    "TARGET",
+    "WORKER",
+]
 
 _OPEN = "state IN (" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")"
 OPEN_INDEX = "rotation_open_once"
-
-
-def _partial(name: str, *columns: str, where: str, unique: bool = False) -> Index:
-    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class PlanTable(SQLModel, table=True):
@@ -32,9 +53,9 @@ class RotationTable(SQLModel, table=True):
 
     __tablename__ = "rotation"
     __table_args__: ClassVar[Any] = (
-        _partial(OPEN_INDEX, "credential", "environment", "word", unique=True, where=_OPEN),
-        _partial("rotation_calling", "calls_at", where="calls_at IS NOT NULL"),
-        _partial("rotation_lapsing", "lapses_at", where="lapses_at IS NOT NULL"),
+        partial(OPEN_INDEX, "credential", "environment", "word", unique=True, where=_OPEN),
+        partial("rotation_calling", "calls_at", where="calls_at IS NOT NULL"),
+        partial("rotation_lapsing", "lapses_at", where="lapses_at IS NOT NULL"),
         Index("rotation_of_credential", "credential", "environment", "number"),
     )
     number: int = Field(primary_key=True, sa_type=Integer, sa_column_kwargs={"autoincrement": False})
@@ -77,8 +98,8 @@ class OverlapTable(SQLModel, table=True):
 
     __tablename__ = "overlap"
     __table_args__: ClassVar[Any] = (
-        _partial("overlap_open", "credential", "environment", where="state IN ('blocked', 'retiring')"),
-        _partial("overlap_remind", "remind_at", where="remind_at IS NOT NULL"),
+        partial("overlap_open", "credential", "environment", where="state IN ('blocked', 'retiring')"),
+        partial("overlap_remind", "remind_at", where="remind_at IS NOT NULL"),
     )
     rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
     credential: str = Field(sa_type=Name)
@@ -98,8 +119,8 @@ class StepTable(SQLModel, table=True):
 
     __tablename__ = "step"
     __table_args__: ClassVar[Any] = (
-        _partial("step_due", "due_at", where="stage = 'waiting'"),
-        _partial("step_under_way", "since", where="stage IN ('queued', 'running')"),
+        partial("step_due", "due_at", where="stage = 'waiting'"),
+        partial("step_under_way", "since", where="stage IN ('queued', 'running')"),
     )
     rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
     position: int = Field(primary_key=True, sa_type=Integer)
@@ -143,7 +164,7 @@ class IntentTable(SQLModel, table=True):
     __tablename__ = "intent"
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("key", name="intent_key"),
-        _partial("intent_open", "subject", "number", where="state IN ('new', 'running')"),
+        partial("intent_open", "subject", "number", where="state IN ('new', 'running')"),
     )
     number: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
     key: str = Field(sa_type=Words)
@@ -163,31 +184,6 @@ class IntentTable(SQLModel, table=True):
     """Number of the rotation that it changed: run again after a crash, it only answers."""
 
 
-class CredentialTable(SQLModel, table=True):
-    """An entry of the inventory: what settings declare, and what was changed in chat beside it."""
-
-    __tablename__ = "credential"
-    __table_args__: ClassVar[Any] = (
-        _partial("credential_remind", "remind_at", where="remind_at IS NOT NULL AND removed_at IS NULL"),
-        _partial("credential_due", "next_due", where="next_due IS NOT NULL AND removed_at IS NULL"),
-    )
-    name: str = Field(primary_key=True, sa_type=Name)
-    environment: str = Field(primary_key=True, sa_type=Name)
-    kind: str = Field(sa_type=Words)
-    owner: str = Field(sa_type=Words)
-    runbook: str = Field(sa_type=Words)
-    cadence: timedelta | None = Field(sa_type=Span)
-    inputs: Any = Field(sa_type=Json)
-    detail: Any = Field(sa_type=Json)
-    source: str = Field(sa_type=Words)
-    owner_override: str | None = Field(sa_type=Words)
-    snoozed_until: datetime | None = Field(sa_type=Moment)
-    last_rotated_at: datetime | None = Field(sa_type=Moment)
-    next_due: datetime | None = Field(sa_type=Moment)
-    remind_at: datetime | None = Field(sa_type=Moment)
-    removed_at: datetime | None = Field(sa_type=Moment)
-
-
 class DrawingTable(SQLModel, table=True):
     """A Slack message that shows state: due while what is wanted is newer than what was drawn."""
 
@@ -195,7 +191,7 @@ class DrawingTable(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("rotation", "form", "place", name="drawing_once"),
         Index("drawing_message", "place", "ts"),
-        _partial("drawing_due", "due_at", where="wanted > drawn"),
+        partial("drawing_due", "due_at", where="wanted > drawn"),
     )
     id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
     rotation: int = Field(sa_type=Integer)
@@ -217,8 +213,8 @@ class NoticeTable(SQLModel, table=True):
     __tablename__ = "notice"
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("key", name="notice_key"),
-        _partial("notice_due", "due_at", where="sent_at IS NULL"),
-        _partial("notice_of_incident", "incident", "due_at", where="incident IS NOT NULL"),
+        partial("notice_due", "due_at", where="sent_at IS NULL"),
+        partial("notice_of_incident", "incident", "due_at", where="incident IS NOT NULL"),
     )
     id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
     key: str = Field(sa_type=Words)
@@ -241,7 +237,7 @@ class IncidentTable(SQLModel, table=True):
     """The incident of an emergency: roles, notes, review, and how far its Slack channel is."""
 
     __tablename__ = "incident"
-    __table_args__: ClassVar[Any] = (_partial("incident_quiet", "quiet_since", where="quiet_since IS NOT NULL"),)
+    __table_args__: ClassVar[Any] = (partial("incident_quiet", "quiet_since", where="quiet_since IS NOT NULL"),)
     rotation: int = Field(primary_key=True, sa_type=Integer, foreign_key="rotation.number")
     version: int = Field(sa_type=Integer)
     credential: str = Field(sa_type=Name)
@@ -274,7 +270,7 @@ class ErrandTable(SQLModel, table=True):
     __table_args__: ClassVar[Any] = (
         UniqueConstraint("key", name="errand_key"),
         Index("errand_of_rotation", "rotation", "id"),
-        _partial("errand_due", "due_at", where="done_at IS NULL"),
+        partial("errand_due", "due_at", where="done_at IS NULL"),
     )
     id: int = Field(primary_key=True, sa_type=cast("Any", BigInteger().with_variant(Integer(), "sqlite")))
     key: str = Field(sa_type=Words)
@@ -293,7 +289,7 @@ class WorkerTable(SQLModel, table=True):
     """A process that runs legs; dead ones stay for the record."""
 
     __tablename__ = "worker"
-    __table_args__: ClassVar[Any] = (_partial("worker_alive", "seen_at", where="dead_at IS NULL"),)
+    __table_args__: ClassVar[Any] = (partial("worker_alive", "seen_at", where="dead_at IS NULL"),)
     id: str = Field(primary_key=True, sa_type=Words)
     started_at: datetime = Field(sa_type=Moment)
     seen_at: datetime = Field(sa_type=Moment)
@@ -315,8 +311,8 @@ class AuditTable(SQLModel, table=True):
 
     __tablename__ = "audit"
     __table_args__: ClassVar[Any] = (
-        _partial("audit_of_rotation", "rotation", "seq", where="rotation <> ''"),
-        _partial("audit_of_credential", "credential", "seq", where="credential <> ''"),
+        partial("audit_of_rotation", "rotation", "seq", where="rotation <> ''"),
+        partial("audit_of_credential", "credential", "seq", where="credential <> ''"),
     )
     seq: int = Field(
         primary_key=True,
@@ -357,18 +353,12 @@ class AuditSignatureTable(SQLModel, table=True):
     signature: bytes = Field(sa_type=LargeBinary)
 
 
-def table(model: type[SQLModel]) -> Table:
-    """The Core table of a model."""
-    return cast("Table", model.__table__)  # type: ignore[attr-defined]  # set by SQLModel's metaclass
-
-
 PLAN = table(PlanTable)
 ROTATION = table(RotationTable)
 OVERLAP = table(OverlapTable)
 STEP = table(StepTable)
 TARGET = table(TargetTable)
 INTENT = table(IntentTable)
-CREDENTIAL = table(CredentialTable)
 DRAWING = table(DrawingTable)
 NOTICE = table(NoticeTable)
 INCIDENT = table(IncidentTable)

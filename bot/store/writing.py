@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import fields, replace
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import Sequence, bindparam, delete, func, insert, select, update
@@ -13,6 +14,7 @@ from bot.core.decide import Decision, Stale
 from bot.core.errors import Permanent, Refused
 from bot.core.events import Entry
 from bot.core.incident import Incident
+from bot.core.reminders import WARN_BEFORE, grace_warning
 from bot.core.rotation import OPEN, Overlap, Rotation
 from bot.store import audit
 from bot.store.incidents import IncidentWriter
@@ -39,9 +41,15 @@ _update_step = (
     .values({name: bindparam(name) for name in (*STEP_FIELDS, "since")})
 )
 _highest = select(func.coalesce(func.max(ROTATION.c.number), 0))
-_credential = select(CREDENTIAL.c.last_rotated_at, CREDENTIAL.c.next_due).where(
+_credential = select(CREDENTIAL.c.last_rotated_at, CREDENTIAL.c.next_due, CREDENTIAL.c.detail).where(
     CREDENTIAL.c.name == bindparam("name"), CREDENTIAL.c.environment == bindparam("environment")
 )
+
+
+def _warn_before(detail: Mapping[str, Any]) -> timedelta:
+    """How long before the end of a grace its owner hears of it."""
+    seconds = detail.get("warn_before")
+    return timedelta(seconds=seconds) if isinstance(seconds, int | float) else WARN_BEFORE
 
 
 class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentWriter, WorkerWriter):
@@ -87,7 +95,8 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentW
         self._save_steps(before, after)
         if after.overlap is not (before.overlap if before else Overlap.NONE):
             self._save_overlap(before, after)
-        if before is not None and before.promoted_at is None and after.promoted_at is not None:
+        promoted = before is not None and before.promoted_at is None and after.promoted_at is not None
+        if promoted and not after.plan.expiry:
             self._save_dates(after, {"last_rotated_at": after.promoted_at, "next_due": after.next_due})
         if before is not None:
             self.want_drawings(after.number, after.version)
@@ -170,14 +179,15 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentW
     def _open_overlap(self, after: Rotation, values: Mapping[str, Any]) -> None:
         plan = after.plan
         names = {"name": plan.credential, "environment": plan.environment}
-        was = self.connection.execute(_credential, names).one_or_none() or (None, None)
+        was = self.connection.execute(_credential, names).one_or_none() or (None, None, {})
+        deadline = after.overlap_deadline
         row = {
             "rotation": after.number,
             "credential": plan.credential,
             "environment": plan.environment,
             "counts_old": plan.counts_old,
             "opened_at": self.now,
-            "remind_at": after.overlap_deadline,
+            "remind_at": grace_warning(self.now, deadline, _warn_before(was[2])) if deadline else None,
             "was_rotated_at": was[0],
             "was_due": was[1],
         }

@@ -22,9 +22,10 @@ from playground.workspace.places import (
     must_be_ours,
     must_see,
 )
-from playground.workspace.records import Delivery, Kind, Message, ResponseUrl, View
+from playground.workspace.records import Delivery, Execution, Kind, Message, ResponseUrl, View
 from playground.workspace.seed import BOT_USER, TEAM_ID, User
 from playground.workspace.state import RESPONSE_URL_SECONDS, Conversation, State
+from playground.workspace.steps import read_inputs
 
 Json = dict[str, Any]
 _EVENT_SCOPES = {
@@ -144,6 +145,19 @@ class Acts:
         if home is not None:
             body["view"] = payloads.view_object(home)
         return self.event(body)
+
+    def run_step(self, user: User | None, step: str, inputs: Mapping[str, str]) -> tuple[Execution, Delivery]:
+        """Run a step of the app as a workflow does; nobody runs a scheduled one. Raises NotVisible, NotAccepted."""
+        declared = self.state.app.steps.get(step)
+        if declared is None:
+            raise NotVisible(f"the app offers no step {step}")
+        given = dict(read_inputs(declared, inputs, user))
+        execution = Execution(self.state.fresh("Fx"), step, user.id if user else "", f"xwfp-{secrets.token_hex(24)}")
+        self.state.executions[execution.id] = execution
+        delivery = self.event(payloads.step_run(self.state, execution, declared, given))
+        if delivery is None:
+            raise NotVisible("the app does not listen for function_executed")
+        return execution, delivery
 
     def shortcut(self, user: User, callback_id: str, message: Message | None = None) -> Delivery:
         """Use a shortcut: on a message, or a global one."""

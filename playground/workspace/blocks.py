@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -185,6 +186,53 @@ _block(
     _collapsing,
     surfaces=_MESSAGES,
 )
+_LABEL = text(20)
+
+
+def _number(walk: Walk, value: Any, at: str) -> None:
+    """Any finite number."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        walk.refuse("must be a number", at)
+
+
+def _positive(walk: Walk, value: Any, at: str) -> None:
+    _number(walk, value, at)
+    if isinstance(value, int | float) and value <= 0:
+        walk.refuse("must be more than 0", at)
+
+
+def _matching_series(walk: Walk, value: Mapping[str, Any], at: str) -> None:
+    """Series have names of their own, and one value for every category, in its order."""
+    categories, names = value["axis_config"]["categories"], [one["name"] for one in value["series"]]
+    if len(set(names)) < len(names):
+        walk.refuse("series names must be unique", f"{at}/series")
+    if len(set(categories)) < len(categories):
+        walk.refuse("categories must be unique", f"{at}/axis_config/categories")
+    for index, one in enumerate(value["series"]):
+        if [point["label"] for point in one["data"]] != categories:
+            walk.refuse("data labels must match the axis categories", f"{at}/series/{index}/data")
+
+
+_POINT = shape({"label": _LABEL, "value": _number})
+_SERIES = shape({"name": _LABEL, "data": many(_POINT, 1, 20)})
+_AXES = shape({"categories": many(_LABEL, 1, 20)}, {"x_label": text(50), "y_label": text(50)})
+
+
+def _axis_chart(kind: str) -> Check:
+    return shape({"type": choice(kind), "series": many(_SERIES, 1, 12), "axis_config": _AXES}, {}, _matching_series)
+
+
+_PIE = shape({"type": choice("pie"), "segments": many(shape({"label": _LABEL, "value": _positive}), 1, 12)})
+_block(
+    "data_visualization",
+    {
+        "title": text(50),
+        "chart": kinds({"pie": _PIE, **{kind: _axis_chart(kind) for kind in ("bar", "line", "area")}}, "chart"),
+    },
+    surfaces=_MESSAGES,
+)
+MOST_CHARTS = 2
+
 _SOURCE = shape({"type": choice("url"), "url": URL, "text": text(200)})
 _block(
     "task_card",
@@ -222,6 +270,8 @@ def check_blocks(blocks: Any, surface: Surface, at: str = "/blocks") -> list[Pro
         walk.refuse(f"block_id {repeated} already exists", at)
     if sum(block.get("type") == "table" for block in found) > 1:
         walk.refuse("only_one_table_allowed", at)
+    if sum(block.get("type") == "data_visualization" for block in found) > MOST_CHARTS:
+        walk.refuse(f"no more than {MOST_CHARTS} data_visualization blocks allowed", at)
     if sum(len(str(block.get("text", ""))) for block in found if block.get("type") == "markdown") > MOST_MARKDOWN:
         walk.refuse(f"markdown blocks must be less than {MOST_MARKDOWN + 1} characters together", at)
     return walk.problems

@@ -194,6 +194,15 @@ _method(
     json=False,
 )
 
+_ENDED = "function_execution_not_found execution_not_in_running_state access_denied"
+_method(
+    "functions.completeSuccess",
+    "function_execution_id! outputs:object!",
+    tier="3",
+    errors=f"{_ENDED} parameter_validation_failed",
+)
+_method("functions.completeError", "function_execution_id! error!", tier="3", errors=_ENDED)
+
 _BAD_NAME = """invalid_name invalid_name_maxlength invalid_name_punctuation invalid_name_required
     invalid_name_specials"""
 _WRONG_KIND = "method_not_supported_for_channel_type"

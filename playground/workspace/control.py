@@ -13,7 +13,7 @@ from playground.workspace.crowd import Rush
 from playground.workspace.forms import NotAccepted
 from playground.workspace.live import Live
 from playground.workspace.places import NotVisible
-from playground.workspace.records import Delivery, Message, View
+from playground.workspace.records import Delivery, Execution, Message, View
 from playground.workspace.sockets import Carried
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class PageControl:
                 "close_view",
                 "open_home",
                 "shortcut",
+                "run_step",
                 "set_group",
                 "disable_group",
                 "grant_scopes",
@@ -147,6 +148,8 @@ def _shown(result: Any) -> Any:
         }
     if isinstance(result, list):
         return [_shown(one) for one in result]
+    if isinstance(result, Execution):
+        return {"id": result.id, "state": result.state, "outputs": result.outputs, "error": result.error}
     if isinstance(result, Message):
         return {"channel": result.channel, "ts": result.ts}
     if isinstance(result, View):

@@ -7,7 +7,7 @@ import hashlib
 from typing import Any
 
 from playground.workspace.elements import ELEMENTS
-from playground.workspace.records import Message, View, elements_of
+from playground.workspace.records import Execution, Message, View, elements_of
 from playground.workspace.seed import APP_ID, BOT_ID, BOT_USER, TEAM_DOMAIN, TEAM_ID, User
 from playground.workspace.state import Conversation, State, UserGroup
 
@@ -322,3 +322,35 @@ def event(state: State, body: Json) -> Json:
         "is_ext_shared_channel": bool(conversation and conversation.is_shared),
         "event_context": f"4-{event_id}",
     }
+
+
+def step_run(state: State, execution: Execution, declared: Json, inputs: Json) -> Json:
+    """The event of a step that is run. Who runs the workflow stands in the inputs alone."""
+    now = int(state.now())
+    return {
+        "type": "function_executed",
+        "function": {
+            "id": f"Fn{hashlib.sha256(execution.step.encode()).hexdigest()[:9].upper()}",
+            "callback_id": execution.step,
+            "title": declared["title"],
+            "description": declared["description"],
+            "type": "app",
+            "input_parameters": _parameters(declared.get("input_parameters")),
+            "output_parameters": _parameters(declared.get("output_parameters")),
+            "app_id": APP_ID,
+            "date_created": now,
+            "date_updated": now,
+            "date_deleted": 0,
+        },
+        "inputs": inputs,
+        "function_execution_id": execution.id,
+        "workflow_execution_id": state.fresh("Wx"),
+        "bot_access_token": execution.token,
+    }
+
+
+def _parameters(declared: Any) -> list[Json]:
+    return [
+        {"name": name, **{key: one[key] for key in ("type", "title", "description", "is_required") if key in one}}
+        for name, one in (declared or {}).items()
+    ]

@@ -138,6 +138,20 @@ class ResponseUrl:
 
 
 @dataclass
+class Execution:
+    """One run of a workflow's step. `state` is running, completed or failed."""
+
+    id: str
+    step: str
+    user: str
+    token: str = field(repr=False)
+    """The workflow token that the app gets for this run."""
+    state: str = "running"
+    outputs: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass
 class Notice:
     """An error that Slack itself shows to a person, such as an app that did not respond."""
 

@@ -194,6 +194,8 @@ class App:
     messages_tab_read_only: bool = False
     interactivity: bool = True
     socket_mode: bool = True
+    steps: Mapping[str, Any] = field(default_factory=dict)
+    """What the app offers to Workflow Builder; nothing unless it is org-ready and its functions run remotely."""
 
     @classmethod
     def read(cls, path: str | Path, *, declined: Iterable[str] = ()) -> App:
@@ -237,4 +239,9 @@ class App:
             messages_tab_read_only=bool(home.get("messages_tab_read_only_enabled", False)),
             interactivity=bool((settings.get("interactivity") or {}).get("is_enabled", False)),
             socket_mode=bool(settings.get("socket_mode_enabled", False)),
+            steps=dict(manifest.get("functions") or {}) if _is_org_ready(settings) else {},
         )
+
+
+def _is_org_ready(settings: Mapping[str, Any]) -> bool:
+    return bool(settings.get("org_deploy_enabled")) and settings.get("function_runtime") == "remote"

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from playground.workspace.records import Call, Delivery, Message, Notice, ResponseUrl, Trigger, View
+from playground.workspace.records import Call, Delivery, Execution, Message, Notice, ResponseUrl, Trigger, View
 from playground.workspace.seed import BOT_USER, TEAM_ID, App, Seed, User
 
 TRIGGER_SECONDS = 3.0
@@ -86,6 +86,7 @@ class State:
         self.stacks: dict[str, list[str]] = {}
         self.homes: dict[str, View] = {}
         self.triggers: dict[str, Trigger] = {}
+        self.executions: dict[str, Execution] = {}
         self.response_urls: dict[str, ResponseUrl] = {}
         self.notices: list[Notice] = []
         self.calls: list[Call] = []

@@ -25,7 +25,7 @@ from playground.workspace.limits import RateLimits
 from playground.workspace.methods import HANDLERS
 from playground.workspace.office import Office
 from playground.workspace.places import NotVisible, Place
-from playground.workspace.records import Call, Delivery, Message, View
+from playground.workspace.records import Call, Delivery, Execution, Message, View
 from playground.workspace.seed import TEAM_ID, App, Seed
 from playground.workspace.server import Server
 from playground.workspace.signed import SignedHttp
@@ -337,6 +337,14 @@ class Workspace(Office):
         """Open the app's Home tab; None where the app does not listen for that."""
         delivery = self.acts.open_home(self.state.user(user))
         return self._awaited(delivery, wait) if delivery else None
+
+    def run_step(self, user: str, step: str, inputs: Mapping[str, str], *, wait: bool = True) -> Execution:
+        """Run a step as a workflow does; `user` is empty for a workflow that nobody started."""
+        with self.state.changing():
+            person = self.state.user(user) if user else None
+            execution, delivery = self.acts.run_step(person, step, inputs)
+        self._awaited(delivery, wait)
+        return execution
 
     def shortcut(
         self, user: str, callback_id: str, message: Message | str | None = None, *, wait: bool = True

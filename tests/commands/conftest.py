@@ -39,7 +39,7 @@ groups: {sec-oncall: {members: [bob, carol]}}
 roles:
   operators:
     who: [alice, bob, carol]
-    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair]
+    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair, snooze, own, record]
 policies:
   - {approvers: 1, from: [sec-oncall]}
 credentials:

@@ -332,7 +332,7 @@ def logged() -> Iterator[Stage]:
     def make() -> None:
         kubelet = Kubelet()
         kubelet.logs["logged/web"] = '{"level": "info", "msg": "fine"}'
-        w.api.create(kubelet.node("logs-of-conformance"))
+        kubelet.join(w.cluster, "logs-of-conformance")
         about = {"name": "logged", "namespace": w.namespace, "labels": {"app": "logged"}}
         spec = {"nodeName": "logs-of-conformance", "containers": [{"name": "web", "image": "none"}]}
         w.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec})

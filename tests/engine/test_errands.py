@@ -240,7 +240,7 @@ def test_what_fails_for_ever_delays_no_revocation(stage: Stage) -> None:
     told = [row.text for row in stage.calamity.notices() if row.key.startswith("incident-1-ticket")]
     assert len(told) == 1
     assert told[0].startswith("The ticket did not work:")
-    assert "the revocation does not wait for it" in told[0]
+    assert "nothing waits for it" in told[0]
     assert KEY not in str([row.text for row in stage.calamity.notices()])
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from bot.contracts.adapter import Effect, Fact, Model, Operation, Part, Probe
 from bot.core.runbook import Runbook
-from bot.engine.needs import needed_by_runbook, needs_of
+from bot.core.secret import SecretReference
+from bot.engine.needs import known_of, needed, needed_by_runbook
 
 
 class Change(Operation):
@@ -45,6 +46,9 @@ class Registry:
 
     def part(self, word: str) -> type[Part] | None:
         return {"store.change": Change, "eye.look": Look, "store.users": Users}.get(word)
+
+    def store_needs(self, reference: SecretReference) -> tuple[str, ...]:
+        return (f"vault: write {reference.path}",) if reference.store == "vault" else ()
 
 
 RUNBOOK = Runbook.model_validate(
@@ -86,17 +90,18 @@ def test_a_runbook_needs_what_its_steps_emergency_and_repairs_touch() -> None:
 
 def test_what_is_not_known_yet_is_left_to_the_adapter() -> None:
     use = ("store.change", {"secret": "${{ steps.x.name }}"}, "${{ steps.x.names }}")
-    assert list(needs_of(Change, {"namespace": "shop"}, use, {"steps": {}})) == ["secrets: get, patch @ shop/?"]
+    known = list(known_of(Change, {"namespace": "shop"}, use, {"steps": {}}))
+    assert [Change.needs(one) for one in known] == [("secrets: get, patch @ shop/?",)]
+
+
+def test_whoever_gets_a_reference_needs_what_its_store_needs() -> None:
+    uses = [("store.change", {"secret": text}, None) for text in ("vault:team/key#v2", "https://a.example", "x: y")]
+    found = needed(Registry(), uses, {"namespace": "shop"}, {})  # type: ignore[arg-type]
+    assert found["vault"] == {"vault: write team/key"}
+    assert set(found) == {"vault", "store"}
 
 
 def test_arguments_that_a_word_does_not_take_are_not_given_to_it() -> None:
-    seen: list[Mapping[str, Any]] = []
-
-    class Curious(Change):
-        @classmethod
-        def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
-            seen.append(known)
-            return ()
-
-    assert list(needs_of(Curious, {"namespace": "shop", "stranger": 1}, ("x", {"secret": "a"}, None), {})) == []
-    assert seen == [{"namespace": "shop", "secret": "a"}]
+    use = ("x", {"secret": "a"}, None)
+    known = list(known_of(Change, {"namespace": "shop", "stranger": 1}, use, {}))
+    assert known == [{"namespace": "shop", "secret": "a"}]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -14,6 +14,7 @@ from bot.app import Bot
 from bot.settings import Settings, read_environment, read_settings
 from bot.slack.manifest import FILES
 from bot.slack.room import Room
+from playground.workspace.courier import RETRY_DELAYS
 from playground.workspace.records import Message, View
 from playground.workspace.seed import Seed
 from playground.workspace.workspace import Workspace
@@ -62,7 +63,7 @@ channels: {{default: {channel}}}
 roles:
   operators:
     who: everyone
-    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair]
+    may: [see, start, tick, advance, retry, skip, cancel, rollback, repair, snooze, own, record]
 policies:
   - {{approvers: 1, from: [sec-oncall]}}
 credentials:
@@ -203,6 +204,7 @@ def open_house(tmp_path: Path) -> Iterator[Opener]:
         more: str = "",
         seed: Seed | None = None,
         signers: Mapping[str, str] | None = None,
+        retry_delays: Sequence[float] = RETRY_DELAYS,
     ) -> House:
         """`revoke` is the policy of revocations as YAML, without which nobody may revoke; `more` are settings."""
         folder = tmp_path / f"house{len(opened)}"
@@ -214,6 +216,7 @@ def open_house(tmp_path: Path) -> Iterator[Opener]:
             declined=declined,
             rate_factor=rate_factor,
             seed=seed,
+            retry_delays=retry_delays,
             request_url=f"http://127.0.0.1:{port}/slack/events" if transport == "http" else None,
         )
         spaces.append(workspace)

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from bot.slack.manifest import FILES, SCOPES_PAGE, Mode, manifest, render, scopes_page
-from bot.slack.methods import EVENTS, METHODS, SCOPES, missing
+from bot.slack.methods import EVENTS, METHODS, SCOPES, STEPS, missing
 from playground.workspace.contract import METHODS as CONTRACT
 
 ROOT = Path(__file__).parents[2]
@@ -81,10 +81,23 @@ def test_no_scope_is_asked_for_in_vain() -> None:
     used = {scope for method in METHODS.values() for scope in method.scopes}
     indirectly = {"commands", "app_mentions:read", "chat:write.public"}
     assert {scope.name for scope in SCOPES} == used | indirectly
-    assert set(EVENTS) == {"app_home_opened", "app_mention", "subteam_members_changed"}
+    assert set(EVENTS) == {"app_home_opened", "app_mention", "function_executed", "subteam_members_changed"}
 
 
 def test_missing_scopes_are_named_with_what_is_lost() -> None:
     granted = frozenset(scope.name for scope in SCOPES) - {"channels:join"}
     assert [scope.name for scope in missing(granted)] == ["channels:join"]
     assert "Invite" in missing(granted)[0].without
+
+
+def test_every_step_of_workflows_has_a_listener_and_choices_that_exist() -> None:
+    source = (ROOT / "bot" / "slack" / "workflows.py").read_text(encoding="utf-8")
+    names = {step.name for step in STEPS}
+    assert names == set(re.findall(r'app\.function\("([a-z_]+)", auto_acknowledge=False\)', source))
+    made = manifest("socket")
+    assert made["settings"]["function_runtime"] == "remote"
+    assert made["settings"]["org_deploy_enabled"]
+    for step in STEPS:
+        assert made["functions"][step.name]["input_parameters"].keys() == {one.name for one in step.takes}
+        assert {one.choices for one in step.takes} <= names | {""}
+        assert all(len(text) <= 255 for text in (step.title, step.description))

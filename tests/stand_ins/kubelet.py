@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from playground.cluster.cluster import Cluster
 from tests.stand_ins.authority import Authority
 
 
@@ -47,13 +48,19 @@ class Kubelet:
         self.port = int(self._http.server_address[1])
         threading.Thread(target=self._http.serve_forever, args=(0.05,), name="kubelet", daemon=True).start()
 
-    def node(self, name: str) -> dict[str, Any]:
-        """The node whose pods' logs are here."""
+    def join(self, cluster: Cluster, name: str) -> None:
+        """Make the node whose pods' logs are here, and have the API server find us."""
+        cluster.api.create(self._node(name))
+        path = f"/api/v1/nodes/{name}"
+        cluster.wait(lambda: cluster.api.get(path)["status"].get("conditions"), f"node {name}")
+        here = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}
+        cluster.api.merge(f"{path}/status", {"status": here})  # who plays the node has left them out
+
+    def _node(self, name: str) -> dict[str, Any]:
         allocatable = {"cpu": "1000", "memory": "1Ti", "pods": "1000"}
         status = {
             "allocatable": allocatable,
             "capacity": allocatable,
-            "addresses": [{"type": "InternalIP", "address": "127.0.0.1"}],
             "daemonEndpoints": {"kubeletEndpoint": {"Port": self.port}},
         }
         about = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -11,7 +11,10 @@ from bot.core import incident as core
 from bot.core.decide import Stale
 from bot.core.errors import KeyturnError
 from bot.core.incident import Incident
+from bot.core.plan import EXPIRED
 from bot.store.database import Database
+from bot.store.records import Declared
+from bot.store.tables import CREDENTIAL
 from tests.store import samples
 
 MINUTE = timedelta(minutes=1)
@@ -161,3 +164,43 @@ def test_an_errand_comes_again_until_it_is_done(database: Database) -> None:
 def test_errands_belong_to_a_rotation(database: Database) -> None:
     with pytest.raises(KeyturnError), database.begin() as tx:
         tx.add_errand("page-1", 77, "page", {})
+
+
+def expiring(database: Database, now: datetime) -> None:
+    """`checkout` has expired in use; `stale` was replaced since; `later` will expire."""
+    names = ("checkout", "stale", "later")
+    rows = [Declared(name, "production", "signing-key", "ann", "identity-es256") for name in names]
+    past, soon = now - timedelta(days=1), now + timedelta(days=1)
+    dates = {
+        "checkout": {"expires_at": past, "next_due": past},
+        "stale": {"expires_at": past, "next_due": past, "last_rotated_at": now, "found_at": past},
+        "later": {"expires_at": soon, "next_due": past},
+    }
+    with database.begin() as tx:
+        tx.apply_credentials(rows)
+        for name, values in dates.items():
+            tx.connection.execute(CREDENTIAL.update().where(CREDENTIAL.c.name == name).values(**values))
+
+
+def test_what_expired_in_use_is_found_until_an_incident_tells_of_it(database: Database) -> None:
+    now = database.now()
+    expiring(database, now)
+    with database.read() as reader:
+        assert [row.name for row in reader.expired_in_use(now)] == ["checkout"]
+        assert reader.open_expiry("checkout", "production") is None
+    rotation = samples.request(database, word=EXPIRED, approvers=0, before=())
+    with database.begin() as tx:
+        tx.add_drawing(rotation.number, "room", "", 1)
+        incident, entry = core.opened(
+            rotation.number, "checkout", "production", private=False, by="keyturn", now=tx.now, late="It expired."
+        )
+        incident = tx.save_incident(None, incident, entry)
+    with database.read() as reader:
+        assert reader.expired_in_use(now) == []
+        assert reader.open_expiry("checkout", "production") == rotation.number
+        assert reader.open_expiry("checkout", "staging") is None
+    with database.begin() as tx:
+        tx.save_incident(incident, replace(incident, closed_at=tx.now, closed_by="bob"))
+    with database.read() as reader:
+        assert reader.open_expiry("checkout", "production") is None
+        assert reader.expired_in_use(now) == [], "one expiry is told of once, also after the end"

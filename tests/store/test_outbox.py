@@ -14,6 +14,7 @@ from bot.core.rotation import Began
 from bot.store.clock import Clock
 from bot.store.database import Database
 from bot.store.records import Declared
+from bot.store.reminding import SETTLED
 from tests.store import samples
 
 LEASE = timedelta(seconds=30)
@@ -149,26 +150,33 @@ def test_names_that_were_meant_are_found(database: Database) -> None:
         assert transaction.similar_names("zzzz") == []
 
 
-def test_a_reminder_is_claimed_by_one(database: Database) -> None:
+def test_a_credential_is_looked_at_by_one(database: Database) -> None:
     with database.begin() as transaction:
         transaction.apply_credentials(declared(f"credential-{i:03}") for i in range(100))
         now = transaction.now
         for i in range(100):
             transaction.update_credential(f"credential-{i:03}", "production", remind_at=now - timedelta(seconds=i))
         assert transaction.reminders_due(now, 1)[0].name == "credential-099"
-    barrier = Barrier(4)
+    together = Barrier(4)
 
-    def claim(_: int) -> list[str]:
-        barrier.wait()
-        with database.begin() as transaction:
-            return [row.name for row in transaction.claim_reminders(now, now + LEASE, 25)]
+    def look(_: int) -> list[str]:
+        together.wait()
+        names: list[str] = []
+        while len(names) < 25:
+            with database.begin() as transaction:
+                rows = transaction.claim_reminders(now, 25 - len(names))
+                fields = dict.fromkeys(SETTLED) | {"due_source": "", "remind_at": now + LEASE}
+                transaction.settle(((row.name, row.environment), fields) for row in rows)
+                names += [row.name for row in rows]
+        return names
 
     with ThreadPoolExecutor(4) as pool:
-        names = [name for chunk in pool.map(claim, range(4)) for name in chunk]
+        names = [name for chunk in pool.map(look, range(4)) for name in chunk]
     assert len(names) == len(set(names)) == 100
     with database.read() as reader:
         assert reader.reminders_due(now) == []
         assert len(reader.reminders_due(now + LEASE)) == 100
+        assert reader.due_keys(now) == []
 
 
 def test_settings_are_remembered(database: Database) -> None:

@@ -181,8 +181,9 @@ def test_promotion_opens_an_overlap_and_sets_the_dates(database: Database) -> No
         assert credential.next_due == rotation.next_due
         assert reader.open_rotation("checkout", "production") is None
         assert rotation.overlap_deadline is not None
-        assert reader.overlaps_due(rotation.overlap_deadline) == [rotation.number]
-        assert reader.overlaps_due(rotation.overlap_deadline - timedelta(seconds=1)) == []
+        warned = rotation.overlap_deadline - timedelta(days=1)
+        assert reader.overlaps_due(warned) == [rotation.number]
+        assert reader.overlaps_due(warned - timedelta(seconds=1)) == []
     with database.begin() as transaction:
         transaction.remind_overlap(rotation.number, None)
         assert transaction.overlaps_due(rotation.overlap_deadline) == []

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, insert, text
 
 from bot.core.rotation import Stage, StepRun
-from bot.store import inventory, reading
+from bot.store import reading, reminding
 from bot.store.database import Database
 from bot.store.rows import plan_row, rotation_row, step_row
 from bot.store.tables import CREDENTIAL, PLAN, ROTATION, STEP
@@ -87,7 +87,8 @@ def test_ten_thousand_waiting_rotations_cost_nothing(database: Database) -> None
 
 
 def test_reminders_use_their_partial_index(database: Database) -> None:
-    assert "credential_remind" in explained(database, inventory._reminders, now=samples.NOW, limit=10)
+    for query in (reminding._due, reminding._keys):
+        assert "credential_remind" in explained(database, query, now=samples.NOW, limit=10)
 
 
 def test_reminders_among_many_credentials(database: Database) -> None:

@@ -41,6 +41,7 @@ def check_references(subject: Subject) -> Iterator[Finding]:
     shared = _EVERYWHERE | {"facts", "rotation"}
     for key in ("rollback_within", "retire_within"):
         yield from _look_ups(subject, (key,), "", getattr(runbook, key), frozenset({"inputs"}), {})
+    yield from _look_ups(subject, ("lives",), "", runbook.lives, frozenset({"inputs"}), {})
     yield from _each_value(subject, ("with",), "", runbook.with_, shared, {})
     for name, fact in runbook.facts.items():
         yield from _each_value(subject, ("facts", name, "with"), "", fact.with_, _EVERYWHERE, {})

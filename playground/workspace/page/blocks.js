@@ -56,6 +56,7 @@ const BLOCKS = {
   markdown: (block, surface) => h("div", { class: "block markdown" }, marks(block.nodes, surface.store)),
   rich_text: (block, surface) => h("div", { class: "block rich" }, rich(block.elements, surface.store)),
   table: (block, surface) => table(block, surface),
+  data_visualization: (block) => chart(block),
   alert: (block, surface) =>
     h("div", { class: `block alert alert-${block.level || "default"}`, role: "note" }, words(block.text, surface)),
   card: (block, surface) => card(block, surface),
@@ -167,6 +168,40 @@ function table(block, surface) {
       {},
       h("thead", {}, h("tr", {}, head.map((one, index) => cell(one, index, "th")))),
       h("tbody", {}, rows.map((row) => h("tr", {}, row.map((one, index) => cell(one, index, "td"))))),
+    ),
+  );
+}
+
+const TONES = ["#1f6f8b", "#e0a458", "#8c4f6b", "#5f7f4f"];
+
+// A chart as bars; the numbers stand beside them, so that nobody needs the colours.
+function chart(block) {
+  const { chart: one, title } = block;
+  const rows = one.segments
+    ? one.segments.map((segment) => ({ label: segment.label, parts: [["", segment.value]] }))
+    : one.axis_config.categories.map((label, index) => ({
+        label,
+        parts: one.series.map((series) => [series.name, series.data[index].value]),
+      }));
+  const most = Math.max(1, ...rows.map((row) => row.parts.reduce((sum, [, value]) => sum + value, 0)));
+  const names = one.series?.map((series) => series.name) ?? [];
+  const bar = ([name, value], index) =>
+    h("span", { class: "chart-bar", style: `width:${(100 * value) / most}%;background:${TONES[index % TONES.length]}`, title: `${name} ${value}` });
+  return h(
+    "figure",
+    { class: "block chart" },
+    h("figcaption", {}, title),
+    names.length > 1
+      ? h("p", { class: "chart-legend" }, names.map((name, index) => h("span", {}, h("i", { style: `background:${TONES[index % TONES.length]}` }), name)))
+      : null,
+    rows.map((row) =>
+      h(
+        "div",
+        { class: "chart-row" },
+        h("span", { class: "chart-label" }, row.label),
+        h("span", { class: "chart-track" }, row.parts.map(bar)),
+        h("span", { class: "chart-value" }, row.parts.map(([, value]) => value).join(" + ")),
+      ),
     ),
   );
 }

@@ -21,7 +21,7 @@ def kubelet(bench: Bench) -> Iterator[Kubelet]:
     """A node whose logs the test writes, and one pod on it."""
     with Kubelet() as kubelet:
         name = f"logs-{uuid.uuid4().hex[:6]}"
-        bench.api.create(kubelet.node(name))
+        kubelet.join(bench.cluster, name)
         try:
             bench.api.create(pod(bench, name))
 

@@ -1,0 +1,69 @@
+"""The lanes that keep the inventory: reminders, discoveries, automatic rotations, and the care of owners."""
+
+from __future__ import annotations
+
+import hashlib
+
+from bot.contracts.people import Directory
+from bot.core.policy import Policy
+from bot.engine.automatic import Start, Starter
+from bot.engine.discoveries import Discoveries
+from bot.engine.lane import Lane
+from bot.engine.owners import Owners
+from bot.engine.reminders import Reminders, Setting
+from bot.store.database import Database
+
+RULES = "reminders.rules"
+
+
+class Keeping:
+    """Starts and stops them together."""
+
+    def __init__(
+        self,
+        database: Database,
+        policy: Policy,
+        directory: Directory,
+        setting: Setting,
+        discoveries: Discoveries,
+        start: Start,
+    ) -> None:
+        self._database = database
+        self._setting = setting
+        self.discoveries = discoveries
+        self.reminders = Reminders(database, policy, directory, setting)
+        self.starter = Starter(database, start, setting.automatic, self.reminders.recipients)
+        channel = setting.channels.get("default", "")
+        self.owners = Owners(database, setting.rules, self.reminders.recipients, channel)
+        self._lanes = (
+            Lane("reminders", self.reminders.turn),
+            Lane("discoveries", self.discoveries.turn),
+            Lane("automatic rotations", self.starter.turn),
+            Lane("owners", self.owners.turn),
+        )
+
+    def declare(self) -> None:
+        """Bring the tables in line with the settings: what is listed, and by which rules everything is looked at."""
+        self.discoveries.declare()
+        setting = self._setting
+        mark = hashlib.sha256(repr((setting.rules, setting.automatic, setting.calendar)).encode()).hexdigest()
+        with self._database.begin() as tx:
+            if tx.setting(RULES) != mark:
+                tx.look_at_all()
+                tx.record_setting(RULES, mark)
+
+    def start(self) -> None:
+        """Begin."""
+        self.declare()
+        for lane in self._lanes:
+            lane.start()
+
+    def wake(self) -> None:
+        """Something was committed that may be due earlier."""
+        for lane in self._lanes[:3]:
+            lane.wake()
+
+    def stop(self) -> None:
+        """End after what is in hand."""
+        for lane in self._lanes:
+            lane.stop(within=3.0)

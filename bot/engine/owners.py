@@ -1,0 +1,116 @@
+"""Looks after owners: finds those who cannot be reached, every day, and sends everybody a digest every month."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime, time, timedelta
+from typing import Any
+
+from bot.core.events import Entry, Event
+from bot.core.reminders import Rules
+from bot.core.windows import instant
+from bot.engine.lane import LONGEST_NAP
+from bot.engine.recipients import Recipients
+from bot.store.database import Database
+from bot.store.listing import Wanted
+from bot.store.writing import Transaction
+
+CHECKED = "owners.checked"
+DIGEST = "digest."
+EVERY = timedelta(days=1)
+AHEAD = timedelta(days=45)
+LISTED = 30
+SOME = 20
+"""Owners in one transaction."""
+
+
+class Owners:
+    """`turn` is what a lane runs."""
+
+    def __init__(self, database: Database, rules: Rules, recipients: Callable[[], Recipients], channel: str) -> None:
+        self._database = database
+        self._rules = rules
+        self._recipients = recipients
+        self._channel = channel
+        """Where cards go by default."""
+
+    def turn(self) -> float:
+        """Check owners once a day; send the digest once a month, in working hours."""
+        with self._database.read() as reader:
+            now = reader.now
+            checked = reader.setting(CHECKED)
+            month = f"{now.astimezone(self._rules.zone):%Y-%m}"
+            sent = reader.setting(DIGEST + month) is not None or not self._rules.digest
+        if checked is None or _later(checked, now):
+            self._check()
+        if not sent and now >= self._opens(now):
+            self._digest(month)
+        return LONGEST_NAP
+
+    def _opens(self, now: datetime) -> datetime:
+        """The first opening of the month."""
+        first = now.astimezone(self._rules.zone).date().replace(day=1)
+        hours = self._rules.hours("")
+        found = next((start for start, _ in hours.around(instant(datetime.combine(first, time(12)), hours.zone), 15)
+                      if start.astimezone(hours.zone).date() >= first), None)  # fmt: skip
+        return found if found is not None else now
+
+    def _check(self) -> None:
+        """Say of each owner's credentials why nobody could be told."""
+        finder = self._recipients()
+        for owner in self._owners():
+            why = finder.owner(owner, "").finding if owner else ""
+            with self._database.begin() as tx:
+                tx.note_owner(owner, why)
+        with self._database.begin() as tx:
+            tx.record_setting(CHECKED, tx.now.isoformat())
+
+    def _owners(self) -> list[str]:
+        with self._database.read() as reader:
+            return list(reader.owners())
+
+    def _digest(self, month: str) -> None:
+        """One message for each owner; a key for each keeps a second life from sending it again."""
+        finder = self._recipients()
+        told: list[str] = []
+        for owner in self._owners():
+            reached = finder.owner(owner, self._channel)
+            with self._database.begin() as tx:
+                payload = self._content(tx, owner, month)
+                for to in reached.to:
+                    key = f"digest-{month}-{owner}-{to.name}"
+                    if tx.add_notice(key, to.person, to.channel, _text(payload["digest"]), payload):
+                        told.append(to.name)
+        with self._database.begin() as tx:
+            if tx.put_setting_once(DIGEST + month, str(len(told))):
+                tx.audit(
+                    Entry(Event.DIGEST, "keyturn", detail={"month": month, "told": told[:100], "count": len(told)})
+                )
+
+    def _content(self, tx: Transaction, owner: str, month: str) -> dict[str, Any]:
+        """Counts, and what is due next: ids and dates."""
+        rows = tx.listed(Wanted(due_before=tx.now + AHEAD, owner=owner), LISTED)
+        items = [
+            {"credential": row.name, "environment": row.environment, "due": row.next_due.isoformat()}
+            for row in rows
+            if row.next_due is not None
+        ]
+        counts = tx.standings(Wanted(owner=owner))
+        return {"digest": {"owner": owner, "month": month, "counts": counts, "items": items}}
+
+
+def _later(checked: str, now: datetime) -> bool:
+    """Whether a day has passed, or the clock was set back."""
+    try:
+        at = datetime.fromisoformat(checked)
+    except ValueError:
+        return True
+    return not at <= now < at + EVERY
+
+
+def _text(digest: Mapping[str, Any]) -> str:
+    counts = digest["counts"]
+    total = sum(counts.values())
+    parts = [f"{counts[name]} {name}" for name in ("expired", "overdue", "soon", "unknown") if counts.get(name)]
+    whose = f"of {digest['owner']}" if digest["owner"] else "without an owner"
+    return f"{total} credentials {whose}{': ' + ', '.join(parts) if parts else ', nothing is due soon'}."

@@ -1,0 +1,123 @@
+"""Who hears of a credential: its owner, the members of a group, a channel; and who hears instead where nobody can."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+
+from bot.contracts.people import Directory
+from bot.core.policy import Person, PersonKind, Policy
+
+MOST_MEMBERS = 15
+"""People of a group that get a message each; a larger one needs a channel."""
+MOST_ASKED = 20
+_CHANNEL = re.compile(r"[CG][A-Z0-9]+")
+_AWAY = {
+    PersonKind.DEACTIVATED: "is deactivated",
+    PersonKind.STRANGER: "belongs to another workspace",
+    PersonKind.BOT: "is a bot",
+    PersonKind.GUEST: "is a guest",
+}
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Recipient:
+    """One message: to a person (`@alice`), or to a channel."""
+
+    person: str = ""
+    channel: str = ""
+
+    @property
+    def name(self) -> str:
+        """How the audit calls it."""
+        return self.person or self.channel
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """Who hears of it, and why it is not the owner."""
+
+    to: tuple[Recipient, ...]
+    finding: str = ""
+
+
+@dataclass
+class Recipients:
+    """Looks people up once; make a new one for each turn."""
+
+    policy: Policy
+    directory: Directory
+    channels: Mapping[str, str] = field(default_factory=dict)
+    """Label -> Slack id; and group -> the channel of the group."""
+    route: Collection[str] = ()
+    _known: dict[str, tuple[tuple[Recipient, ...], str]] = field(default_factory=dict)
+
+    def owner(self, owner: str, channel: str) -> Reached:
+        """The owner, or the first of the route who can be reached."""
+        to, why = self._find(owner, channel) if owner else ((), "it has no owner")
+        if to:
+            return Reached(to)
+        return Reached(self.first(self.route, channel), f"{why[:1].upper()}{why[1:]}.")
+
+    def first(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
+        """The first of several who can be reached."""
+        for name in names:
+            to, _ = self._find(name, channel)
+            if to:
+                return to
+        return ()
+
+    def all(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
+        """Everybody of several who can be reached."""
+        return tuple(dict.fromkeys(one for name in names for one in self._find(name, channel)[0]))
+
+    def _find(self, name: str, channel: str) -> tuple[tuple[Recipient, ...], str]:
+        if name == "channel":
+            return ((Recipient(channel=channel),), "") if channel else ((), "there is no channel")
+        if name in self.policy.groups:
+            if name not in self._known:
+                self._known[name] = self._group(name)
+            members, why = self._known[name]
+            if why:
+                return (), why
+            home = self.channels.get(name) or channel
+            if home:
+                return (Recipient(channel=home),), ""
+            return members[:MOST_MEMBERS], ("" if members else f"nobody knows who is in the group {name}")
+        if name in self.channels or (name[:1] in "CG" and name.isalnum() and name.isupper()):
+            return (Recipient(channel=self.channels.get(name, name)),), ""
+        if name not in self._known:
+            why = self._away(name)
+            self._known[name] = ((() if why else (Recipient(f"@{name}"),)), why)
+        return self._known[name]
+
+    def _group(self, name: str) -> tuple[tuple[Recipient, ...], str]:
+        """Its members; an empty group, or one of people who are all away, is nobody."""
+        members = self.directory.groups([name]).get(name)
+        if members is None:
+            return (), ""  # cannot be told now: its channel will do
+        if not members:
+            return (), f"the group {name} is empty"
+        listed = sorted(members)
+        here = [member for member in listed[:MOST_ASKED] if not self._away(member)]
+        if not here and len(listed) <= MOST_ASKED:
+            return (), f"nobody in the group {name} can be reached"
+        return tuple(Recipient(f"@{member}") for member in here or listed[:MOST_MEMBERS]), ""
+
+    def _away(self, name: str) -> str:
+        """Why a person cannot be reached. Whoever cannot be looked up now may well be reached later."""
+        person = self._declared(name)
+        accounts = sorted(person.slack_ids)
+        if not accounts:
+            return f"{name} has no Slack account"
+        kinds = {self.directory.person(f"slack:{account}").kind for account in accounts}
+        if kinds & {PersonKind.MEMBER, PersonKind.UNKNOWN}:
+            return ""
+        return f"the account of {name} {_AWAY[min(kinds & set(_AWAY))]}"
+
+    def _declared(self, name: str) -> Person:
+        found = next((person for person in self.policy.people if person.id == name), None)
+        if found is not None:
+            return found
+        return self.policy.resolve_person(name) if name.startswith("slack:") else Person(name)

@@ -1,0 +1,57 @@
+"""What an incident sees when it begins: the class, how an expiry of it shows, and what the runbook's checks say now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from bot.contracts.adapter import Run
+from bot.contracts.registry import Registry
+from bot.core.errors import KeyturnError
+from bot.core.expiry import SYMPTOMS
+from bot.core.rotation import Rotation
+from bot.engine.fanout import Targets
+from bot.engine.judge import judge
+from bot.engine.scope import parameters, scope_of
+
+LONGEST_LOOK = 45.0
+"""Seconds for all checks together: people wait for the question that they are the evidence of."""
+MOST_TARGETS = 5
+MOST_TEXT = 1500
+
+
+def evidence(rotation: Rotation, registry: Registry, run_for: Callable[[str], Run]) -> str:
+    """Sentences for people. A check that cannot be made says so and keeps nobody waiting."""
+    plan = rotation.plan
+    told = [f"Its class is {plan.kind}."]
+    if plan.kind in SYMPTOMS:
+        told.append(f"An expiry of it shows so: {SYMPTOMS[plan.kind]}.")
+    ends = time.monotonic() + LONGEST_LOOK
+    for branch in plan.trouble:
+        if not branch.get("check"):
+            continue
+        if time.monotonic() > ends:
+            told.append("Not every check could be made in time; the others are on the card.")
+            break
+        told.append(f"{branch['when']}: {_look(rotation, branch, registry, run_for)}.".replace("..", "."))
+    return " ".join(told)[:MOST_TEXT]
+
+
+def _look(rotation: Rotation, branch: Mapping[str, Any], registry: Registry, run_for: Callable[[str], Run]) -> str:
+    scope = scope_of(rotation)
+    try:
+        targets = list(Targets.of(branch["each"], scope)) if branch.get("each") else [""]
+        probe = registry.probe(branch["check"])
+        said = []
+        for target in targets[:MOST_TARGETS]:
+            seen = {**scope, "each": target} if target else scope
+            p = parameters(probe.Params, rotation.plan.arguments, branch["with"], seen)
+            verdict = judge(probe.measure(p, run_for(f"-{branch['id']}-{target}")), None)
+            found = ("no: " if verdict.holds else "yes, ") + verdict.evidence
+            said.append(f"{target} {found}" if target else found)
+        return "; ".join(said)
+    except KeyturnError as error:
+        return f"cannot be looked at ({str(error).splitlines()[0][:150]})"
+    except Exception as error:  # noqa: BLE001 - an adapter's mistake; its text may hold anything
+        return f"cannot be looked at ({type(error).__name__})"

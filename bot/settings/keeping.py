@@ -1,0 +1,131 @@
+"""From what settings say of reminders, discoveries and automatic rotations to what the engine goes by."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterator
+from datetime import time
+from zoneinfo import ZoneInfo
+
+from bot.core.automatic import Automatic
+from bot.core.discovered import Find
+from bot.core.document import Document, Location, Problem, close
+from bot.core.reminders import Rules, Stage, Tiers
+from bot.settings.declared import Declared
+from bot.settings.fields import Day
+from bot.settings.keeping_entries import DiscoveryEntry
+
+CHANNEL = "channel"
+_ID = re.compile(r"[CG][A-Z0-9]+")
+
+
+def rules_of(declared: Declared) -> Rules:
+    """Tiers, working hours, escalation and routes."""
+    entry = declared.reminders
+    zones = {name: one.timezone for name, one in declared.people.items()}
+    zones |= {name: one.timezone for name, one in declared.groups.items()}
+    usual = Rules()
+    return Rules(
+        tiers=tuple(
+            Tiers(tuple(one.before), frozenset(one.environments), frozenset(one.classes)) for one in entry.tiers
+        ),
+        escalation=usual.escalation
+        if entry.escalate is None
+        else tuple(
+            Stage(one.within, tuple(one.to), one.page, frozenset(one.environments), frozenset(one.classes))
+            for one in entry.escalate
+        ),
+        opens=time.fromisoformat(entry.hours.from_),
+        closes=time.fromisoformat(entry.hours.to.replace("24:00", "00:00")),
+        days=frozenset(list(Day).index(day) for day in entry.hours.days),
+        zone=ZoneInfo(entry.hours.timezone),
+        zones={name: ZoneInfo(zone) for name, zone in zones.items() if zone is not None},
+        route=tuple(entry.unowned),
+        digest=entry.digest,
+    )
+
+
+def automatic_of(declared: Declared) -> tuple[Automatic, ...]:
+    """Rules that say whether rotations start by themselves."""
+    return tuple(
+        Automatic(
+            bool(entry.automatic),
+            entry.ask_ahead or Automatic().ask_ahead,
+            frozenset(entry.environments),
+            frozenset(entry.classes),
+        )
+        for entry in declared.policies
+        if entry.automatic is not None
+    )
+
+
+def finds_of(declared: Declared) -> tuple[Find, ...]:
+    """What is listed regularly."""
+    return tuple(
+        Find(discovery_name(entry), entry.find, entry.environment, entry.with_, entry.owner, entry.every)
+        for entry in declared.discovery
+    )
+
+
+def channels_of(declared: Declared) -> dict[str, str]:
+    """Channels by their names, and the channel of each group that has one."""
+    found = dict(declared.channels)
+    for name, group in declared.groups.items():
+        if group.channel:
+            found[name] = declared.channels.get(group.channel, group.channel)
+    return found
+
+
+def discovery_name(entry: DiscoveryEntry) -> str:
+    """Under which name its rounds are kept."""
+    return entry.name or f"{entry.find}@{entry.environment}"
+
+
+def keeping_problems(document: Document, declared: Declared) -> Iterator[Problem]:
+    """Names that are nobody's, discoveries of the same name, rules that start what waits for nobody."""
+    yield from _places(document, declared)
+    yield from _discoveries(document, declared)
+    for number, stage in enumerate(declared.reminders.escalate or ()):
+        if stage.page and declared.incidents.page is None:
+            at: Location = ("reminders", "escalate", number, "page")
+            yield document.problem(at, "there is nothing to page with", "add incidents: {page: {do: ...}}")
+    for number, policy in enumerate(declared.policies):
+        if policy.ask_ahead is not None and not policy.automatic:
+            at = ("policies", number, "ask_ahead")
+            yield document.problem(at, "it says how early to ask, and starts nothing", "add automatic: true")
+
+
+def _places(document: Document, declared: Declared) -> Iterator[Problem]:
+    known = {*declared.channels, CHANNEL, *declared.people, *declared.groups}
+    listed: list[tuple[Location, list[str]]] = [(("reminders", "unowned"), declared.reminders.unowned)]
+    for number, stage in enumerate(declared.reminders.escalate or ()):
+        listed.append((("reminders", "escalate", number, "to"), stage.to))
+    for at, names in listed:
+        for to in names:
+            if to not in known and not _ID.fullmatch(to):
+                yield document.problem(at, f"{to!r} is no person, group or channel", close(to, known))
+    for name, group in declared.groups.items():
+        if group.channel and group.channel not in declared.channels and not _ID.fullmatch(group.channel):
+            at = ("groups", name, "channel")
+            yield document.problem(at, f"{group.channel!r} is no channel", close(group.channel, declared.channels))
+
+
+def _discoveries(document: Document, declared: Declared) -> Iterator[Problem]:
+    people = {*declared.people, *declared.groups}
+    names = Counter(discovery_name(entry) for entry in declared.discovery)
+    for number, entry in enumerate(declared.discovery):
+        if names[discovery_name(entry)] > 1:
+            message = f"two discoveries are called {discovery_name(entry)}"
+            yield document.problem(("discovery", number), message, "give each a name:")
+        if entry.owner and entry.owner not in people:
+            at: Location = ("discovery", number, "owner")
+            yield document.problem(at, f"{entry.owner!r} is no person and no group", close(entry.owner, people))
+
+
+def idle_discoveries(document: Document, declared: Declared, known: Collection[str]) -> Iterator[Problem]:
+    """Discoveries that no adapter offers; `known` are the words of all of them."""
+    for number, entry in enumerate(declared.discovery):
+        if entry.find not in known:
+            at: Location = ("discovery", number, "find")
+            yield document.problem(at, f"no adapter discovers {entry.find!r}", close(entry.find, known))

@@ -1,0 +1,104 @@
+"""Draws reminders, digests and alerts of credentials: from ids, by what the inventory says when they are sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from bot.engine.inventory_views import view
+from bot.slack.blocks import Block, actions, button, context, header, section, sections
+from bot.slack.cards import Message
+from bot.slack.text import MOST_TEXT, code, count, date, escape, sentence
+from bot.store.reading import Reader
+
+KINDS = ("reminder", "digest", "alert")
+WITH_BUTTONS = 8
+"""Credentials that get a row of buttons; the others are lines."""
+MOST_LINES = 30
+_BUTTONS = (
+    ("start", "Start", "Start the rotation of", "primary"),
+    ("plan", "Plan", "Plan the rotation of", ""),
+    ("snooze", "Snooze", "No reminders for a while of", ""),
+    ("own", "Not mine", "Say that it is not yours:", ""),
+)
+_ENDS = {"expired": "has run out", "overdue": "is overdue"}
+
+
+def reminds(payload: Mapping[str, Any]) -> bool:
+    """Whether a notice is one of those that are drawn here."""
+    return any(isinstance(payload.get(kind), Mapping) for kind in KINDS)
+
+
+def draw(reader: Reader, payload: Mapping[str, Any], text: str) -> Message:
+    """The message; what a newer version wrote and this one cannot read is said by its text alone."""
+    said = escape(sentence(text), MOST_TEXT)
+    try:
+        if "reminder" in payload:
+            return Message(said, _reminder(reader, payload["reminder"]))
+        if "digest" in payload:
+            return Message(said, _digest(reader, payload["digest"]))
+        return Message(said, [section(escape(sentence(text), 2800)), *_row(payload["alert"])])
+    except (KeyError, TypeError, ValueError):
+        return Message(said, [section(escape(sentence(text), 2800))])
+
+
+def _reminder(reader: Reader, told: Mapping[str, Any]) -> list[Block]:
+    items: Sequence[Mapping[str, Any]] = told["items"]
+    total = max(int(told["count"]), len(items))
+    one = total == 1
+    blocks = [header("A credential needs a rotation" if one else f"{total} credentials need a rotation")]
+    for item in items[:WITH_BUTTONS]:
+        blocks += [section(_line(reader, item)), *_row(item)]
+    rest = [_line(reader, item) for item in items[WITH_BUTTONS:MOST_LINES]]
+    left = total - len(items[:MOST_LINES])
+    if left > 0:
+        rest.append(f"_and {count(left, 'more')}: `/rotate list`_")
+    blocks += sections(rest, 4) if rest else []
+    blocks.append(context("Reminders end when its system shows a new expiry, or a rotation ends."))
+    return blocks
+
+
+def _line(reader: Reader, item: Mapping[str, Any]) -> str:
+    """One credential as it is now: what was done since the reminder was written is said."""
+    name, environment = str(item["credential"]), str(item["environment"])
+    called = f"*{code(name)}* in {escape(environment, 60)}"
+    found = reader.credential(name, environment)
+    due = datetime.fromisoformat(str(item["due"])).astimezone(UTC)
+    if not found:
+        return f"{called} is no longer in the inventory"
+    now = view(reader, found[0])
+    if now.status == "gone":
+        return f"{called} is gone from its system"
+    if now.next_due is not None and now.next_due > due:
+        return f"{called} was replaced meanwhile; it is due again on {date(now.next_due)}"
+    under_way = f" · R-{now.open_rotation} is open" if now.open_rotation else ""
+    last = f" · last rotated {date(now.last_rotated_at)}" if now.last_rotated_at else ""
+    ends = _ENDS.get(now.standing, "is due")
+    owner = f" · owner {escape(now.owner, 80)}" if now.owner else " · *no owner*"
+    findings = f"\n_{escape(' '.join(now.findings), 400)}_" if now.findings else ""
+    return f"{called} {ends} {date(due)}{under_way}{last}{owner}{findings}"
+
+
+def _row(item: Mapping[str, Any]) -> list[Block]:
+    name = f"{item['credential']}@{item['environment']}"
+    return [
+        actions(
+            *(
+                button(label, f"rotate:{word}", name, spoken=f"{spoken} {item['credential']}", style=style)
+                for word, label, spoken, style in _BUTTONS
+            )
+        )
+    ]
+
+
+def _digest(reader: Reader, told: Mapping[str, Any]) -> list[Block]:
+    counts = {str(name): int(number) for name, number in told["counts"].items()}
+    total = sum(counts.values())
+    order = ("expired", "overdue", "soon", "fine", "unknown")
+    summary = " · ".join(f"{counts[name]} {name}" for name in order if counts.get(name))
+    blocks = [header(f"{count(total, 'credential')}, {told['month']}"), section(escape(summary or "none", 300))]
+    lines = [_line(reader, item) for item in told["items"][:MOST_LINES]]
+    blocks += sections(lines, 6) if lines else [section("Nothing is due in the weeks to come.")]
+    blocks.append(context("See everything with `/rotate list`."))
+    return blocks

@@ -1,0 +1,184 @@
+"""Reminders: which credentials want a look, what was told of them, and messages that still wait to be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import and_, bindparam, func, or_, select, text, tuple_, update
+
+from bot.core.rotation import OPEN
+from bot.store.records import CredentialRow, NoticeRow, ReminderRow
+from bot.store.session import Session, Writing, upsert
+from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
+
+_CHUNK = 400
+_LOCK = 0x6B65797475_7231  # "keytur1", for pg_try_advisory_xact_lock
+_C = CREDENTIAL.c
+_waiting = text("credential.remind_at IS NOT NULL AND credential.removed_at IS NULL")
+_keys = (
+    select(_C.name, _C.environment)
+    .where(_C.remind_at <= bindparam("now"), _waiting)
+    .order_by(_C.remind_at)
+    .limit(bindparam("limit"))
+)
+_due = (
+    select(CREDENTIAL)
+    .where(_C.remind_at <= bindparam("now"), _waiting)
+    .order_by(_C.remind_at)
+    .limit(bindparam("limit"))
+)
+_next = select(_C.remind_at).where(_waiting).order_by(_C.remind_at).limit(1)
+_next_start = (
+    select(_C.starts_at)
+    .where(text("credential.starts_at IS NOT NULL AND credential.removed_at IS NULL"))
+    .order_by(_C.starts_at)
+    .limit(1)
+)
+_starting = (
+    select(CREDENTIAL)
+    .where(
+        _C.starts_at <= bindparam("now"),
+        text("credential.starts_at IS NOT NULL AND credential.removed_at IS NULL"),
+    )
+    .order_by(_C.starts_at)
+    .limit(bindparam("limit"))
+)
+_open = select(ROTATION.c.credential, ROTATION.c.environment).where(
+    text("rotation.state IN (" + ", ".join(f"'{state.value}'" for state in sorted(OPEN)) + ")")
+)
+SETTLED = ("next_due", "due_source", "remind_at", "soon_at", "starts_at", "reminded_at", "snoozed_until")
+"""What a look works out."""
+_settle = (
+    update(CREDENTIAL)
+    .where(_C.name == bindparam("of"), _C.environment == bindparam("at"))
+    .values({name: bindparam(name) for name in SETTLED})
+)
+Key = tuple[str, str]
+"""Name and environment."""
+
+
+class ReminderReader(Session):
+    """What is due, and what was told."""
+
+    def due_keys(self, now: datetime, limit: int = 500) -> list[Key]:
+        """Name and environment of credentials that want a look, the oldest first: nothing but the index is read."""
+        return [(row[0], row[1]) for row in self.connection.execute(_keys, {"now": now, "limit": limit})]
+
+    def reminders_due(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
+        """The credentials themselves."""
+        return [CredentialRow(*row) for row in self.connection.execute(_due, {"now": now, "limit": limit})]
+
+    def next_remind_at(self) -> datetime | None:
+        """When the next credential wants a look."""
+        found: datetime | None = self.connection.execute(_next).scalar_one_or_none()
+        return found
+
+    def next_start_at(self) -> datetime | None:
+        """When policy starts something by itself next."""
+        found: datetime | None = self.connection.execute(_next_start).scalar_one_or_none()
+        return found
+
+    def starts_due(self, now: datetime, limit: int = 50) -> list[CredentialRow]:
+        """Credentials that policy starts by itself now."""
+        return [CredentialRow(*row) for row in self.connection.execute(_starting, {"now": now, "limit": limit})]
+
+    def told(self, keys: Collection[Key]) -> dict[Key, set[tuple[datetime, str]]]:
+        """Which tiers of each were told."""
+        found: dict[Key, set[tuple[datetime, str]]] = {}
+        columns = select(REMINDER.c.credential, REMINDER.c.environment, REMINDER.c.expiry, REMINDER.c.tier)
+        listed = list(keys)
+        for begin in range(0, len(listed), _CHUNK):
+            part = listed[begin : begin + _CHUNK]
+            query = columns.where(tuple_(REMINDER.c.credential, REMINDER.c.environment).in_(part))
+            for name, environment, expiry, tier in self.connection.execute(query):
+                found.setdefault((name, environment), set()).add((expiry, tier))
+        return found
+
+    def being_rotated(self, keys: Collection[Key]) -> set[Key]:
+        """Those of them of which a rotation is open."""
+        found: set[Key] = set()
+        listed = list(keys)
+        for begin in range(0, len(listed), _CHUNK):
+            part = listed[begin : begin + _CHUNK]
+            query = _open.where(tuple_(ROTATION.c.credential, ROTATION.c.environment).in_(part))
+            found |= {(row[0], row[1]) for row in self.connection.execute(query)}
+        return found
+
+    def reminders(self, name: str, environment: str, limit: int = 20) -> list[ReminderRow]:
+        """What was told of a credential, the newest first."""
+        query = select(REMINDER).where(REMINDER.c.credential == name, REMINDER.c.environment == environment)
+        query = query.order_by(REMINDER.c.told_at.desc(), REMINDER.c.due_at.desc()).limit(limit)
+        return [ReminderRow(*row) for row in self.connection.execute(query)]
+
+
+class ReminderWriter(ReminderReader, Writing):
+    """Taking what is due, and saying that it was told."""
+
+    def alone(self) -> bool:
+        """Whether nobody else sends reminders until this transaction ends: what falls together is told together."""
+        if self.is_sqlite:
+            return True  # one process, and one writer at a time
+        lock = select(func.pg_try_advisory_xact_lock(_LOCK))
+        return bool(self.connection.execute(lock).scalar_one())
+
+    def claim_reminders(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
+        """Credentials that want a look, locked until the end; those that somebody changes just now are left out."""
+        query = _due if self.is_sqlite else _due.with_for_update(skip_locked=True)
+        return [CredentialRow(*row) for row in self.connection.execute(query, {"now": now, "limit": limit})]
+
+    def settle(self, looked: Iterable[tuple[Key, Mapping[str, Any]]]) -> None:
+        """What looks at credentials worked out; each with every field of `SETTLED`."""
+        rows = [{"of": key[0], "at": key[1], **values} for key, values in looked]
+        if rows:
+            self.connection.execute(_settle, rows)
+
+    def add_reminders(self, rows: Sequence[ReminderRow]) -> None:
+        """Say that these tiers were told. One that was told before is a mistake, and fails."""
+        if rows:
+            self.connection.execute(REMINDER.insert(), [asdict(row) | {"told": list(row.told)} for row in rows])
+
+    def waiting_reminder(self, person: str, channel: str) -> NoticeRow | None:
+        """A message with reminders that nobody has begun to send: more can be said in it."""
+        query = select(NOTICE).where(
+            text("notice.sent_at IS NULL"),
+            NOTICE.c.key.like("remind-%"),
+            NOTICE.c.person == person,
+            NOTICE.c.channel == channel,
+            NOTICE.c.claimed_until.is_(None),
+        )
+        query = query.order_by(NOTICE.c.id.desc()).limit(1)
+        if not self.is_sqlite:
+            query = query.with_for_update(skip_locked=True)
+        row = self.connection.execute(query).one_or_none()
+        return None if row is None else NoticeRow(*row)
+
+    def say_more(self, id: int, text: str, payload: Mapping[str, Any], *, urgent: bool) -> None:
+        """Change what a message that waits will say."""
+        statement = update(NOTICE).where(NOTICE.c.id == id)
+        self.connection.execute(statement.values(text=text, payload=payload, urgent=urgent))
+
+    def note_owner(self, owner: str, finding: str) -> None:
+        """Why this owner cannot be reached, on everything that is theirs; empty when they can be."""
+        theirs = or_(and_(_C.owner_override.is_(None), _C.owner == owner), _C.owner_override == owner)
+        statement = update(CREDENTIAL).where(theirs, _C.removed_at.is_(None), _C.owner_finding != finding)
+        if not owner:
+            statement = statement.where(_C.owner_override.is_(None))  # what somebody said of it themselves stays
+        self.connection.execute(statement.values(owner_finding=finding))
+
+    def look_again(self, name: str, environment: str) -> None:
+        """Something about it changed: its dates and reminders are worked out anew, soon."""
+        statement = update(CREDENTIAL).where(_C.name == name, _C.environment == environment)
+        self.connection.execute(statement.values(remind_at=self.now))
+
+    def look_at_all(self) -> None:
+        """The rules changed: every credential is looked at anew."""
+        self.connection.execute(update(CREDENTIAL).where(_C.removed_at.is_(None)).values(remind_at=self.now))
+
+    def put_setting_once(self, key: str, value: str) -> bool:
+        """Remember that something was done; False when it was known, and so done, before."""
+        statement: Any = upsert(SETTING, self.connection).values(key=key, value=value, at=self.now)
+        statement = statement.on_conflict_do_nothing(index_elements=[SETTING.c.key]).returning(SETTING.c.key)
+        return self.connection.execute(statement).first() is not None

@@ -1,0 +1,179 @@
+"""Discoveries: what is found is reconciled, what is wrong is not believed, and half a list concludes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from bot.contracts.adapter import Found
+from bot.contracts.inventory import Filters
+from bot.core.errors import Permanent, Transient
+from bot.store.database import Database
+from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+
+PLACE = "identity:https://id.example/api-keys/checkout"
+
+
+@pytest.fixture
+def keep(database: Database) -> Keep:
+    return Keep(database)
+
+
+def found(version: str = "k1", place: str = PLACE, begun: float = 10, ends: float | None = 40, **more: Any) -> Found:
+    expires = None if ends is None else MONDAY + ends * DAY
+    return Found(place, version, "api-key", MONDAY - begun * DAY, expires, **more)
+
+
+def test_what_nobody_declares_is_listed_and_reminded_of(keep: Keep) -> None:
+    keep.system.held = [found(owner="bob"), found("x", "identity:other", ends=None)]
+    keep.discover()
+    row = keep.row(PLACE)
+    assert (row.status, row.owner, row.expires_at, row.due_source) == ("unmanaged", "bob", MONDAY + 40 * DAY, "expiry")
+    page = keep.desk.search(keep.call(), Filters(unmanaged=True))
+    assert [one.name for one in page.rows] == ["identity:https://id.example/api-keys/checkout", "identity:other"]
+    codes = {one.code for one in keep.desk.findings(keep.call()) if one.credential == "identity:other"}
+    assert codes == {"unmanaged", "no-owner", "no-date"}
+    keep.run_until(MONDAY + 41 * DAY)
+    assert [tier for name, _, tier in keep.told() if name == PLACE][-2:] == ["due", "expired"]
+
+
+def test_what_is_declared_takes_its_dates_from_its_system(keep: Keep) -> None:
+    keep.declare(declared("checkout", place=PLACE))
+    keep.system.held = [found("old", begun=50, ends=20), found("new", begun=1, ends=80)]
+    keep.discover()
+    row = keep.row("checkout")
+    assert (row.version, row.versions, row.expires_at) == ("new", 2, MONDAY + 80 * DAY)
+    assert (row.next_due, row.due_source) == (MONDAY + 80 * DAY, "expiry")
+    assert [one.name for one in keep.all_rows()] == ["checkout"]
+
+
+def test_a_declaration_takes_over_what_was_found_before(keep: Keep) -> None:
+    keep.system.held = [found()]
+    keep.discover()
+    keep.declare(declared("checkout", place=PLACE))
+    assert keep.row("checkout").expires_at == MONDAY + 40 * DAY
+    with keep.database.read() as reader:
+        assert reader.credential(PLACE, PRODUCTION) == []
+
+
+def test_a_new_expiry_ends_the_reminders_of_the_old_one(keep: Keep) -> None:
+    keep.declare(declared("checkout", cadence=None, place=PLACE))
+    keep.system.held = [found(begun=60)]
+    keep.discover()
+    keep.run_until(MONDAY + 36 * DAY)
+    before = keep.told()
+    assert {tier for _, _, tier in before} >= {"30d", "14d", "7d"}
+    keep.system.held = [found("k2", begun=-36, ends=130)]
+    keep.discover()
+    keep.run_until(MONDAY + 45 * DAY)
+    assert keep.told() == before
+
+
+def test_what_is_gone_is_said_only_after_a_complete_round(keep: Keep) -> None:
+    keep.declare(declared("checkout", place=PLACE))
+    keep.system.held = [found(), found("a", "identity:a"), found("b", "identity:b"), found("c", "identity:c")]
+    keep.discover()
+    keep.system.held = keep.system.held[1:]
+    keep.system.breaks = (1, Transient("the service is away", timedelta(seconds=1)))
+    keep.discover()
+    assert keep.row("checkout").status == "known"
+    assert {row.status for row in keep.all_rows() if row.removed_at is None} == {"known", "unmanaged"}
+    with keep.database.read() as reader:
+        (row,) = reader.discoveries()
+    assert (row.error, row.failures) == ("the service is away", 1)
+    keep.system.breaks = None
+    keep.discover()
+    gone = keep.row("checkout")
+    assert (gone.status, gone.versions, gone.next_due) == ("gone", 0, None)
+    assert "gone" in {one.code for one in keep.desk.findings(keep.call())}
+    keep.system.held.insert(0, found("k9", ends=70))
+    keep.discover()
+    assert (keep.row("checkout").status, keep.row("checkout").expires_at) == ("known", MONDAY + 70 * DAY)
+
+
+@pytest.mark.parametrize(
+    "expires",
+    [
+        datetime(2027, 3, 1),  # noqa: DTZ001 - without a time zone, which is the mistake
+        MONDAY - 400 * DAY,
+        datetime.max.replace(tzinfo=MONDAY.tzinfo),
+        "2027-03-01",
+    ],
+)
+def test_a_wrong_expiry_is_a_finding_and_the_cadence_rules(keep: Keep, expires: Any) -> None:
+    keep.declare(declared("checkout", place=PLACE))
+    keep.rotated("checkout", MONDAY - 9 * DAY)
+    keep.system.held = [Found(PLACE, "k1", "api-key", MONDAY - 10 * DAY, expires)]
+    keep.discover()
+    row = keep.row("checkout")
+    assert (row.expires_at, row.next_due, row.due_source) == (None, MONDAY + 81 * DAY, "cadence")
+    assert "wrong-expiry" in {one.code for one in keep.desk.findings(keep.call())}
+
+
+def test_an_expiry_that_is_no_longer_told_still_counts(keep: Keep) -> None:
+    keep.declare(declared("checkout", cadence=None, place=PLACE))
+    keep.system.held = [found()]
+    keep.discover()
+    keep.system.held = [found(ends=None)]
+    keep.discover()
+    assert keep.row("checkout").expires_at == MONDAY + 40 * DAY
+    assert "no longer says" in keep.row("checkout").finding
+
+
+def test_an_expiry_that_is_worked_out_at_every_look_is_one(keep: Keep) -> None:
+    keep.declare(declared("checkout", cadence=None, place=PLACE))
+    for seconds in range(5):
+        keep.system.held = [Found(PLACE, "k1", "api-key", MONDAY - DAY, MONDAY + 20 * DAY + timedelta(seconds=seconds))]
+        keep.discover()
+    assert keep.row("checkout").expires_at == MONDAY + 20 * DAY
+
+
+@pytest.mark.parametrize("place", ["", "x" * 400, "a\nb", "a\x00b", None, 7])
+def test_a_name_that_cannot_be_kept_ends_the_round(keep: Keep, place: Any) -> None:
+    keep.system.held = [found()]
+    keep.discover()
+    keep.system.held = [Found(place, "k", "api-key")]
+    keep.discover()
+    assert [row.name for row in keep.all_rows() if row.removed_at is None] == [PLACE]
+    assert [row.detail["error"] for row in keep.audit("discovery.failed")] != []
+
+
+def test_an_adapter_that_breaks_says_where_and_not_what(keep: Keep) -> None:
+    keep.system.breaks = (0, RuntimeError("token=hunter2"))
+    keep.discover()
+    (row,) = keep.audit("discovery.failed")
+    assert "hunter2" not in str(row.detail)
+    assert "RuntimeError" in row.detail["error"]
+
+
+def test_a_round_that_was_taken_over_keeps_nothing(keep: Keep) -> None:
+    keep.system.held = [found()]
+    keep.discover()
+    with keep.database.begin() as tx:
+        assert not tx.put_found("identity", 0, PRODUCTION, [], tx.now)
+        assert tx.forget_unlisted("identity", 0) is None
+        assert not tx.end_round("identity", 0, tx.now)
+
+
+def test_a_round_that_nobody_ends_is_begun_anew(keep: Keep) -> None:
+    keep.discoveries.declare()
+    with keep.database.begin() as tx:
+        row = tx.claim_discovery(tx.now, tx.now + HOUR)
+        assert row is not None
+        assert tx.claim_discovery(tx.now, tx.now + HOUR) is None
+    keep.database.clock.advance(2 * HOUR)
+    with keep.database.begin() as tx:
+        again = tx.claim_discovery(tx.now, tx.now + HOUR)
+    assert again is not None
+    assert again.round == row.round + 1
+
+
+def test_a_failed_round_is_tried_again_soon(keep: Keep) -> None:
+    keep.system.breaks = (0, Permanent("no access", "give it a role"))
+    keep.discover()
+    with keep.database.read() as reader:
+        due = reader.next_discovery_at()
+        assert due is not None
+        assert timedelta(0) < due - reader.now <= timedelta(minutes=2)

@@ -1,0 +1,204 @@
+"""Reminders: grouped, once, to whom it concerns, until the system shows a new date."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+
+from bot.core.policy import PersonKind
+from bot.core.reminders import Rules, Stage
+from bot.store.database import Database
+from tests.conftest import Opener
+from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+
+
+@pytest.fixture
+def keep(database: Database) -> Keep:
+    return Keep(database)
+
+
+def test_twenty_credentials_of_one_owner_are_one_message(keep: Keep) -> None:
+    keep.declare(*(declared(f"key-{i:02}") for i in range(20)), declared("other", "bob"))
+    for i in range(20):
+        keep.rotated(f"key-{i:02}", MONDAY - timedelta(hours=i))
+    keep.rotated("other", MONDAY)
+    keep.turn()
+    keep.pass_days(62)
+    first = [row for row in keep.notices() if row.person == "@alice"]
+    assert len(first) == 1
+    assert first[0].payload["reminder"]["count"] == 20
+    assert {item["credential"] for item in first[0].payload["reminder"]["items"]} == {f"key-{i:02}" for i in range(20)}
+    assert len([row for row in keep.notices() if row.person == "@bob"]) == 1
+
+
+def test_each_tier_is_told_once_and_the_audit_says_to_whom(keep: Keep) -> None:
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY)
+    keep.run_until(MONDAY + 95 * DAY)
+    told = keep.told()
+    assert len(told) == len(set(told))
+    assert [tier for _, _, tier in told] == [
+        "30d", "14d", "90%", "7d", "escalation-1", "3d", "1d", "escalation-2", "due", "expired",
+    ]  # fmt: skip
+    assert {expiry for _, expiry, _ in told} == {MONDAY + 90 * DAY}
+    heard = [(row.detail["tiers"], row.detail["told"]) for row in keep.audit("credential.reminded")]
+    assert heard[0] == (["30d"], ["@alice"])
+    assert any("C0TEAM" in to for _, to in heard)
+
+
+def test_a_rotation_moves_the_reminders_with_its_date(keep: Keep) -> None:
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY)
+    keep.run_until(MONDAY + 80 * DAY)
+    before = keep.told()
+    keep.rotated("key")
+    keep.turn()
+    row = keep.row("key")
+    assert row.next_due == row.last_rotated_at + 90 * DAY if row.last_rotated_at else False
+    keep.run_until(MONDAY + 130 * DAY)
+    assert keep.told() == before, "the old date is still counted down"
+
+
+def test_a_slack_outage_of_days_ends_in_one_message(keep: Keep) -> None:
+    keep.declare(declared("key"), declared("other"))
+    keep.rotated("key", MONDAY)
+    keep.rotated("other", MONDAY - DAY)
+    keep.turn()
+    keep.run_until(MONDAY + 60 * DAY)
+    keep.deliver()
+    keep.run_until(MONDAY + 95 * DAY)  # nothing is taken for five weeks
+    waiting = [row for row in keep.notices(unsent=True) if row.person == "@alice"]
+    assert len(waiting) == 1
+    items = {item["credential"]: item for item in waiting[0].payload["reminder"]["items"]}
+    assert set(items) == {"key", "other"}
+    assert waiting[0].payload["reminder"]["count"] == 2
+    assert {tier for name, _, tier in keep.told() if name == "key"} >= {"14d", "7d", "3d", "1d", "due", "expired"}
+
+
+def test_what_is_being_sent_is_not_changed_any_more(keep: Keep) -> None:
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY)
+    keep.turn()
+    keep.run_until(MONDAY + 61 * DAY)
+    with keep.database.begin() as tx:
+        (claimed,) = tx.claim_notices(tx.now, tx.now + HOUR)
+    keep.run_until(MONDAY + 77 * DAY)
+    assert len(keep.notices()) == 2
+    assert keep.notices()[0].payload == claimed.payload
+
+
+def test_replicas_send_nothing_twice(database_url: str, open_database: Opener) -> None:
+    replicas = [Keep(open_database(database_url)) for _ in range(3)]
+    first = replicas[0]
+    first.declare(*(declared(f"key-{i:03}", ("alice", "bob", "carol")[i % 3]) for i in range(300)))
+    for i in range(300):
+        first.rotated(f"key-{i:03}", MONDAY - 60 * DAY)
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(lambda keep: [keep.reminders.turn() for _ in range(8)], replicas))
+    first.turn()
+    told = first.told()
+    assert len(told) == len(set(told)) == 300
+    assert len([row for row in first.notices()]) == 3
+
+
+def test_an_owner_who_left_is_a_finding_and_somebody_else_hears(keep: Keep) -> None:
+    keep = Keep(keep.database, Rules(route=("security", "channel")))
+    keep.people.away["alice"] = PersonKind.DEACTIVATED
+    keep.declare(declared("key"), declared("lost", "nobody"))
+    for name in ("key", "lost"):
+        keep.rotated(name, MONDAY - 60 * DAY)
+    keep.turn()
+    keep.owners.turn()
+    assert [row.channel or row.person for row in keep.notices() if row.key.startswith("remind-")] == ["C0TEAM"]
+    codes = {(one.credential, one.code, one.route) for one in keep.desk.findings(keep.call())}
+    assert {("key", "owner-away", "security, channel"), ("lost", "empty-group", "security, channel")} <= codes
+    keep.people.away.clear()
+    keep.database.clock.advance(2 * DAY)
+    keep.owners.turn()
+    assert keep.row("key").owner_finding == ""
+
+
+def test_where_nobody_can_be_told_it_is_kept_until_somebody_can(keep: Keep) -> None:
+    keep.people.away["alice"] = PersonKind.DEACTIVATED
+    keep.declare(declared("key", channel=""))
+    keep.rotated("key", MONDAY - 60 * DAY)
+    keep.turn()
+    keep.pass_days(1)
+    assert keep.told() == []
+    assert keep.notices() == []
+    keep.people.away.clear()
+    keep.pass_days(1)
+    assert [tier for _, _, tier in keep.told()] == ["30d"]
+
+
+def test_a_slack_that_does_not_answer_keeps_nobody_from_being_told(keep: Keep) -> None:
+    keep.people.down = True
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY - 60 * DAY)
+    keep.turn()
+    assert [row.person for row in keep.notices()] == ["@alice"]
+
+
+def test_escalation_reaches_others_and_stops_while_it_is_rotated(keep: Keep) -> None:
+    keep = Keep(keep.database, Rules(escalation=(Stage(3 * DAY, ("security", "bob")),)))
+    keep.declare(declared("key", channel=""))
+    keep.rotated("key", MONDAY)
+    keep.run_until(MONDAY + 88 * DAY)
+    assert ("@bob", 1) in [(row.person, row.payload["reminder"]["count"]) for row in keep.notices()]
+
+
+@pytest.mark.parametrize("jump", [-40 * DAY, -HOUR, HOUR, 40 * DAY])
+def test_a_clock_that_jumps_tells_nothing_twice(keep: Keep, jump: timedelta) -> None:
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY)
+    keep.run_until(MONDAY + 77 * DAY)
+    keep.go_to(keep.now + jump)
+    keep.turn()
+    keep.run_until(max(MONDAY + 95 * DAY, keep.now + 3 * DAY))
+    told = [tier for _, _, tier in keep.told()]
+    assert sorted(told) == sorted(
+        ["30d", "14d", "90%", "7d", "escalation-1", "3d", "1d", "escalation-2", "due", "expired"]
+    )
+
+
+def test_what_is_gone_is_not_reminded_of(keep: Keep) -> None:
+    keep.declare(declared("key", place="identity:a/key"))
+    keep.rotated("key", MONDAY - 60 * DAY)
+    with keep.database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE credential SET status = 'gone'")
+    keep.turn()
+    assert keep.notices() == []
+    assert keep.row("key").next_due is None
+
+
+def test_everything_is_looked_at_anew_when_the_rules_change(keep: Keep) -> None:
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY)
+    keep.turn()
+    far = keep.row("key").remind_at
+    with keep.database.begin() as tx:
+        tx.look_at_all()
+    keep.turn()
+    assert keep.row("key").remind_at == far
+
+
+def test_a_digest_is_sent_once_a_month(keep: Keep) -> None:
+    keep.declare(declared("key"), declared("other", "bob"))
+    keep.rotated("key", MONDAY - 85 * DAY)
+    keep.rotated("other", MONDAY)
+    keep.turn()
+    for _ in range(40):
+        keep.owners.turn()
+        keep.database.clock.advance(DAY)
+    found = [row for row in keep.notices() if row.key.startswith("digest-")]
+    assert sorted((row.key, row.person) for row in found) == [
+        ("digest-2027-01-alice-@alice", "@alice"),
+        ("digest-2027-01-bob-@bob", "@bob"),
+        ("digest-2027-02-alice-@alice", "@alice"),
+        ("digest-2027-02-bob-@bob", "@bob"),
+    ]
+    january = found[0].payload["digest"]
+    assert (january["counts"], [item["credential"] for item in january["items"]]) == ({"soon": 1}, ["key"])
+    assert PRODUCTION in january["items"][0]["environment"]
