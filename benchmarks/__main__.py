@@ -20,6 +20,8 @@ PARTS = {
     "revocation": ("benchmarks.emergency", "revocations"),
     "containment": ("benchmarks.emergency", "containments"),
     "calls": ("benchmarks.emergency", "machine_parts"),
+    "estate": ("benchmarks.kubernetes", "estates"),
+    "rollouts": ("benchmarks.kubernetes", "restarts"),
 }
 
 
