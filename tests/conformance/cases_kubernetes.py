@@ -270,7 +270,7 @@ def certificate(params: dict[str, Any]) -> Iterator[Stage]:
     w.once("certificate", lambda: certificate_of(w, "shared-cert"))
     stage = w.stage(
         {"certificate": "shared-cert", **params},
-        seen=lambda: shown(w.find("certificates.cert-manager.io", "shared-cert")),
+        seen=lambda: _renewal(w, w.path("certificates.cert-manager.io", "shared-cert")),
     )
     with played(stage):
         yield stage

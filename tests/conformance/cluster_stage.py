@@ -43,7 +43,7 @@ class World:
         cluster.apply(about)
         cluster.wait(lambda: self.find("serviceaccounts", "default"), "the service account")
         config = cluster.kubeconfig(folder / "kubeconfig", server=self.proxy.url, ca=self.proxy.ca)
-        told = {"clusters": {"default": {"kubeconfig": config}}}
+        told = {"clusters": {"default": {"kubeconfig": config, "timeout": 2}}}
         self.client = kubernetes.Client(kubernetes.Config.model_validate(told), _nobody())
         self.secrets: Secrets = SecretDoor(lambda _: kubernetes.Store(self.client))
         self._numbers = itertools.count(1)

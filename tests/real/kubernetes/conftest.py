@@ -80,7 +80,7 @@ class Bench:
         assert isinstance(probe, Probe)
         return probe.measure(p, self.run())
 
-    def until(self, word: str, **params: Any) -> Reading:
+    def until(self, word: str, *, patience: float = 60.0, **params: Any) -> Reading:
         """Measure until it passes."""
         readings: list[Reading] = []
 
@@ -89,7 +89,7 @@ class Bench:
             return bool(readings[-1].passed)
 
         try:
-            self.cluster.wait(passes, word)
+            self.cluster.wait(passes, word, patience)
         except ClusterError as error:
             raise AssertionError(f"{error}: {readings[-1].evidence}") from None
         return readings[-1]

@@ -142,7 +142,7 @@ def test_fifty_are_restarted_at_once_by_label(bench: Bench) -> None:
         list(pool.map(lambda name: bench.do("restart", workload=name), found))
     assert time.monotonic() - begun < 60
     for name in found:
-        bench.until("rolled_out", workload=name)
+        bench.until("rolled_out", patience=100, workload=name)
 
 
 def _labelled(bench: Bench, name: str) -> dict[str, Any]:
