@@ -147,7 +147,7 @@ class AddKey(Placed, Operation):
                 made = self._outputs(p, view.marks, version)
                 return None
             there, now = versions(view, p.prefix), pointed(view, p.pointer)
-            if now is None or now not in there:
+            if now is None or (now not in there and not view.has(RETIRED + now)):  # an emergency took it out
                 raise Permanent(
                     f"{p.pointer} of {view.place} names {now or 'no version'}, there are: {', '.join(there) or 'none'}",
                     "point it at a version that is there, then retry",
@@ -255,7 +255,8 @@ class PointKey(Placed, Operation):
                     f"somebody{view.blame(p.pointer)} moved it",
                     "find out who and why, and point it by hand",
                 )
-            _need(view, p.prefix, before)
+            if not view.has(RETIRED + before):  # its removal is undone after this
+                _need(view, p.prefix, before)
             drop(view.marks, MOVES, run.token)
             return Change({p.pointer: encode(before.encode())}, view.marks)
 

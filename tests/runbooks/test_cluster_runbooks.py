@@ -264,8 +264,7 @@ SEEDS: list[tuple[int, str, str, Change, Context, str, str]] = [
         swapped(
             (
                 '        - kubectl -n "$NAMESPACE" create secret',
-                "        - kubectl create token x > /tmp/new-token.txt\n"
-                '        - kubectl -n "$NAMESPACE" create secret',
+                '        - kubectl create token x > /tmp/new\n        - kubectl -n "$NAMESPACE" create secret',
             )
         ),
         Context(),
