@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,8 @@ pytestmark = pytest.mark.timeout(180)
 Starter = Callable[..., Rotating]
 MIDDLE = "known"
 """The step at which most strikes: the new version is added, and replicas are just learning it."""
+WATCHED, AFTER = "sign", "signing"
+"""The step after which slow faults strike: it is watched for minutes. And the next one that asks the cluster."""
 
 
 @pytest.fixture
@@ -67,6 +69,16 @@ RESTARTS = {SIGNER: 3, VERIFIER: 2}
 # --- the API server ---------------------------------------------------------------------------------------------------
 
 
+@contextmanager
+def away(cluster: Cluster, *, hard: bool = False) -> Iterator[None]:
+    """Without its API server; with it again afterwards, whatever happened."""
+    cluster.stop_api_server(hard=hard)
+    try:
+        yield
+    finally:
+        cluster.start_api_server()
+
+
 @pytest.mark.parametrize("hard", [False, True])
 def test_an_api_server_that_comes_back_is_waited_for(own_cluster: Cluster, begin: Starter, hard: bool) -> None:
     with own_cluster.namespace() as namespace:
@@ -74,14 +86,13 @@ def test_an_api_server_that_comes_back_is_waited_for(own_cluster: Cluster, begin
         bot = begin(shop)
         before = shop.generations()
         number = bot.start()
-        bot.reach(number, MIDDLE)
-        own_cluster.stop_api_server(hard=hard)
-        run = bot.fail(number, MIDDLE, 2)
-        assert "cluster default" in run.problem
-        assert "Use the troubleshooting buttons, retry, or roll back." in run.hint
-        assert bot.world.rotation(number).state is State.RUNNING
-        own_cluster.start_api_server()
-        whole(shop, "v1", "v2", active="v1")
+        bot.reach(number, WATCHED)
+        with away(own_cluster, hard=hard):
+            run = bot.fail(number, AFTER, 2)
+            assert "cluster default" in run.problem
+            assert "Use the troubleshooting buttons, retry, or roll back." in run.hint
+            assert bot.world.rotation(number).state is State.WAITING
+        whole(shop, "v1", "v2", active="v2")
         bot.finish(number)
         whole(shop, "v2", active="v2")
         rolled_once_each(shop, before, **RESTARTS)
@@ -95,12 +106,11 @@ def test_an_api_server_that_stays_away_holds_the_step_until_somebody_retries(
         bot = begin(shop)
         before = shop.generations()
         number = bot.start()
-        bot.reach(number, MIDDLE)
-        own_cluster.stop_api_server()
-        run = bot.hold(number, MIDDLE)
-        assert "cannot be reached" in run.problem
-        assert "retry" in run.hint
-        own_cluster.start_api_server()
+        bot.reach(number, WATCHED)
+        with away(own_cluster):
+            run = bot.hold(number, AFTER)
+            assert "cannot be reached" in run.problem
+            assert "retry" in run.hint
         bot.retry(number)
         bot.finish(number)
         whole(shop, "v2", active="v2")
@@ -261,11 +271,11 @@ def test_a_backup_from_before_the_rotation_is_noticed_and_rolled_back_to(shop: S
 def test_a_deleted_namespace_is_held_and_goes_on_when_it_is_back(shop: Shop, begin: Starter) -> None:
     bot = begin(shop, account=False)
     number = bot.start()
-    bot.reach(number, MIDDLE)
+    bot.reach(number, WATCHED)
     kept = backup(shop)
     shop.cluster.api.delete(f"/api/v1/namespaces/{shop.namespace}")
     shop.cluster.wait(shop.gone, "the namespace is gone")
-    run = bot.hold(number, MIDDLE)
+    run = bot.hold(number, AFTER)
     assert f"there is no Deployment {SIGNER} in namespace {shop.namespace}" in run.problem
     assert "restore it, then retry" in run.hint
     shop.cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.namespace}})
