@@ -130,7 +130,8 @@ def judge(database: Database, year: Year, rules: Rules, lag: timedelta = timedel
         hours = rules.hours(row.owner)
         for tier in tiers(era.dates, rules.before(row), rules.stages(row), hours):
             ends = era.ends or now
-            wanted = tier.at <= ends - SLACK - lag or max(tier.at, tier.expiry) + AFTER + lag <= ends
+            at = max(tier.at, era.begins)
+            wanted = at <= ends - SLACK - lag or max(at, tier.expiry) + AFTER + lag <= ends
             if wanted and tier.key not in told[era.name]:
                 problems.append(f"{era.name}: {tier.name} of {tier.expiry} was not told by {ends}")
     return problems

@@ -23,7 +23,8 @@ from tests.engine.year import Year, judge
 CREDENTIALS = int(os.environ.get("KEYTURN_SOAK_CREDENTIALS", "10000"))
 SECONDS = float(os.environ.get("KEYTURN_SOAK_SECONDS", "900"))
 """In which the year goes by."""
-KILLS, JUMPS, REPLICAS = 200, 50, 3
+KILLS = int(os.environ.get("KEYTURN_SOAK_KILLS", "200"))
+JUMPS, REPLICAS = 50, 3
 ACTS_EACH = 3
 """Rotations, snoozes and changes of owners for every credential."""
 
@@ -48,12 +49,16 @@ def test_a_long_year(postgres_url: str, open_database: Opener, tmp_path: Path) -
         for act, count in (("kill", KILLS), ("jump", JUMPS), ("act", ACTS_EACH * CREDENTIALS), ("deliver", 100))
         for _ in range(count)
     )
+    killed = 0
     with ExitStack() as stack:
         replicas = [stack.enter_context(_Replica(words).running()) for _ in range(REPLICAS)]
         for at, act in events:
             time.sleep(max(0.0, begins + at - time.monotonic()))
             if act == "kill":
-                chance.choice(replicas).kill()
+                at_work = [one for one in replicas if one.works(tmp_path)]
+                if at_work:
+                    chance.choice(at_work).kill()
+                    killed += 1
             elif act == "jump":
                 clock.advance(chance.choice((-1, 1)) * chance.random() * 3 * DAY)
                 moved.write_text(str(clock.offset.total_seconds()))
@@ -62,6 +67,7 @@ def test_a_long_year(postgres_url: str, open_database: Opener, tmp_path: Path) -
             else:
                 year.act(keep.database)
         _settle(keep)
+    assert killed >= KILLS / 2, f"only {killed} were killed at work"
     lag = timedelta(seconds=20 * rate)
     assert judge(keep.database, year, RULES, lag) == [], f"seed {seed}"
     assert len(keep.told()) > CREDENTIALS
@@ -85,6 +91,10 @@ class _Replica:
     def __init__(self, words: list[str]) -> None:
         self._words = words
         self._process = subprocess.Popen(words)
+
+    def works(self, folder: Path) -> bool:
+        """Whether it has looked at least once."""
+        return (folder / f"at-work-{self._process.pid}").exists()
 
     def kill(self) -> None:
         """SIGKILL, in the middle of whatever it does."""
