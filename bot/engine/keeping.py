@@ -62,9 +62,8 @@ class Keeping:
             lane.start()
 
     def wake(self) -> None:
-        """Something was committed that may be due earlier."""
-        for lane in self._lanes[:-1]:
-            lane.wake()
+        """Something was committed; what moves dates is looked at soon, and the other lanes look every few seconds."""
+        self._lanes[0].wake()
 
     def stop(self) -> None:
         """End after what is in hand."""
