@@ -8,10 +8,18 @@ from adapters.kubernetes.grants import grants
 from adapters.kubernetes.logs import LogErrors
 from adapters.kubernetes.rollout import AllReady, RolledOut
 from adapters.kubernetes.settings import Setting
-from adapters.kubernetes.slots import ClearPrevious, SlotIds, StageNext, Swap
+from adapters.kubernetes.slots import ClearPrevious, SetAsidePrevious, SlotEmpty, SlotHolds, SlotIds, StageNext, Swap
 from adapters.kubernetes.store import Store
-from adapters.kubernetes.tokens import IssueToken, RevokeToken, TokenExpiry, TokenLastUsed, TokenRefused, TokenWorks
-from adapters.kubernetes.trust import DistrustCa, TrustCa
+from adapters.kubernetes.tokens import (
+    IssueToken,
+    RevokeToken,
+    TokenExpiry,
+    TokenId,
+    TokenLastUsed,
+    TokenRefused,
+    TokenWorks,
+)
+from adapters.kubernetes.trust import DistrustCa, OutgoingCa, TrustCa
 from adapters.kubernetes.versions import (
     ActiveVersion,
     AddKey,
@@ -39,6 +47,7 @@ __all__ = [
     "KeyAbsent",
     "KeyPresent",
     "LogErrors",
+    "OutgoingCa",
     "PointKey",
     "PurgeKey",
     "Refer",
@@ -51,13 +60,17 @@ __all__ = [
     "RolledOut",
     "Secrets",
     "ServiceAccountTokens",
+    "SetAsidePrevious",
     "Setting",
+    "SlotEmpty",
+    "SlotHolds",
     "SlotIds",
     "StageNext",
     "Store",
     "Swap",
     "TlsSecrets",
     "TokenExpiry",
+    "TokenId",
     "TokenLastUsed",
     "TokenRefused",
     "TokenWorks",

@@ -87,10 +87,11 @@ def _issued(request: Found) -> str:
 class RenewCertificate(Placed, Operation):
     """Have a certificate issued anew now, as `cmctl renew` does. What is served changes when its consumers take it.
 
-    Undoing does nothing: the certificate before stays valid, and an issuance cannot be taken back.
+    It makes a new certificate beside the one before, which stays valid to its end; so undoing does nothing, for an
+    issuance cannot be taken back.
     """
 
-    effect = Effect.CHANGES
+    effect = Effect.CREATES
     permissions = (
         "certificates.cert-manager.io: get, patch",
         "certificates.cert-manager.io/status: patch",

@@ -17,7 +17,20 @@ from adapters.kubernetes.names import DataKey, InNamespace, ObjectName
 from adapters.kubernetes.permissions import ON_SECRET, Placed
 from adapters.kubernetes.places import Place, secret
 from adapters.kubernetes.secret import Change, View, edit, encode, look, written_by_others
-from bot.contracts.adapter import Absent, Effect, Fact, Known, Observed, Operation, Outputs, Present, Run
+from adapters.kubernetes.workloads import Restarting, RestartsToo, all_restarted, restart_all, restart_back
+from bot.contracts.adapter import (
+    Absent,
+    Effect,
+    Fact,
+    Known,
+    Observed,
+    Operation,
+    Outputs,
+    Present,
+    Probe,
+    Reading,
+    Run,
+)
 from bot.core.errors import Permanent
 
 SWAPS = "slot swaps"  # with a space: no entry of a Secret has such a name
@@ -37,9 +50,14 @@ class Slots(InNamespace):
         """The Secret."""
         return secret(self.cluster, self.namespace, self.secret)
 
+    @property
+    def retired(self) -> str:
+        """Where a key stands that was set aside, and where no consumer looks."""
+        return f"retired.{self.previous}"
+
     def ours(self) -> Callable[[str], bool]:
         """Whether an entry is one of the slots: a foreign change to it is a conflict."""
-        slots = (self.current, self.previous)
+        slots = (self.current, self.previous, self.retired)
         return lambda name: name in slots
 
 
@@ -194,8 +212,82 @@ def _swapped(view: View, p: Slots, old: str | None) -> Change:
     return Change({p.current: view.data[p.previous], p.previous: view.data[p.current]}, marks)
 
 
+class SetAsidePrevious(RestartsToo, Operation):
+    """Take the key in the slot `previous` away from the consumers; the Secret keeps it as `retired.<previous>`.
+
+    What it signed is no longer accepted, until the key is brought back.
+    """
+
+    effect = Effect.CHANGES
+    outputs = ("old", "retired")
+
+    class Params(Slots, Restarting):
+        old: PublicId
+        """The id of the key that is to go: `old` of the swap. Another one is never touched."""
+        leave_empty: bool = False
+        """Keep the entry with an empty value, for consumers that do not start without it."""
+
+    client: Client
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        view = look(self.client, run, p.place)
+        if key_id(view, p.retired) != p.old or view.has(p.previous) or not all_restarted(self.client, p, run):
+            return Absent()
+        return Present({"old": p.old, "retired": p.retired})
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        def decide(view: View) -> Change | None:
+            if not view.has(p.previous) and key_id(view, p.retired) == p.old:
+                return None
+            _is_old(view, p, p.old)
+            if view.has(p.retired):
+                raise Permanent(f"{view.place} holds {p.retired} already", "clear it first, if nobody needs it")
+            view.marks[p.retired] = {**view.marks.pop(p.previous), "removed": run.token}
+            return Change({p.previous: "" if p.leave_empty else None, p.retired: view.data[p.previous]}, view.marks)
+
+        edit(self.client, run, p.place, p.ours(), decide)
+        restart_all(self.client, p, run)
+        return {"old": p.old, "retired": p.retired}
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
+        left: str | None = None
+
+        def decide(view: View) -> Change | None:
+            nonlocal left
+            if key_id(view, p.previous) == p.old:
+                return None
+            if key_id(view, p.retired) != p.old:
+                raise Permanent(
+                    f"{view.place} holds {p.old} neither in {p.previous} nor in {p.retired}",
+                    "it was erased and cannot be brought back",
+                )
+            if view.marks.get(p.retired, {}).get("removed") != run.token:
+                left = f"{p.retired} stays in {view.place}: somebody else had set it aside before"
+                return None
+            if view.has(p.previous):
+                raise Permanent(
+                    f"{p.previous} of {view.place} holds another key by now{view.blame(p.previous)}",
+                    "find out who put it there and why; clear it, then retry",
+                )
+            note = {name: value for name, value in view.marks.pop(p.retired).items() if name != "removed"}
+            return Change({p.retired: None, p.previous: view.data[p.retired]}, {**view.marks, p.previous: note})
+
+        edit(self.client, run, p.place, p.ours(), decide)
+        if left is None:
+            restart_back(self.client, p, run)
+        return left
+
+
+def _is_old(view: View, p: Slots, old: str) -> None:
+    if key_id(view, p.previous) != old:
+        raise Permanent(
+            f"{p.previous} of {view.place} holds another key than {old}{view.blame(p.previous)}",
+            "find out who wrote it and why; nothing was touched",
+        )
+
+
 class ClearPrevious(Placed, Operation):
-    """Erase the key in the slot `previous`: what it signed is no longer accepted. It cannot be brought back."""
+    """Erase the key in the slot `previous`, or the one that was set aside. It cannot be brought back."""
 
     effect = Effect.DESTROYS
     permissions = ("secrets: get, patch",)
@@ -212,17 +304,16 @@ class ClearPrevious(Placed, Operation):
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
-        return Absent() if view.has(p.previous) else Present({"cleared": p.old})
+        return Absent() if view.has(p.previous) or view.has(p.retired) else Present({"cleared": p.old})
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         def decide(view: View) -> Change | None:
+            if key_id(view, p.retired) == p.old:
+                view.marks.pop(p.retired, None)
+                return Change({p.retired: None}, view.marks)
             if not view.has(p.previous):
                 return None
-            if key_id(view, p.previous) != p.old:
-                raise Permanent(
-                    f"{p.previous} of {view.place} holds another key than {p.old}{view.blame(p.previous)}",
-                    "find out who wrote it and why; nothing was erased",
-                )
+            _is_old(view, p, p.old)
             view.marks.pop(p.previous, None)
             return Change({p.previous: "" if p.leave_empty else None}, view.marks)
 
@@ -231,7 +322,7 @@ class ClearPrevious(Placed, Operation):
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
         view = look(self.client, run, p.place)
-        if not view.has(p.previous):
+        if not view.has(p.previous) and not view.has(p.retired):
             raise Permanent(f"the key {p.old} of {view.place} is erased", "it cannot be brought back; rotate anew")
 
 
@@ -250,3 +341,50 @@ class SlotIds(Placed, Fact):
         view = look(self.client, run, p.place)
         ids = {"current": key_id(view, p.current), "previous": key_id(view, p.previous)}
         return Known({**ids}, f"{p.current} and {p.previous} of {view.place}")
+
+
+class OneSlot(InNamespace):
+    """One slot of a Secret."""
+
+    secret: ObjectName
+    slot: DataKey
+
+    @property
+    def place(self) -> Place:
+        """The Secret."""
+        return secret(self.cluster, self.namespace, self.secret)
+
+
+class SlotHolds(Placed, Probe):
+    """A slot holds the key of this id, as keyturn has written it."""
+
+    permissions = ("secrets: get",)
+    named = ON_SECRET
+
+    class Params(OneSlot):
+        id: PublicId
+
+    client: Client
+
+    def measure(self, p: Params, run: Run) -> Reading:
+        view = look(self.client, run, p.place)
+        found = key_id(view, p.slot)
+        held = found or (f"a key without an id{view.blame(p.slot)}" if view.has(p.slot) else "no key")
+        return Reading(f"{p.slot} of {view.place} holds {held}", passed=found == p.id)
+
+
+class SlotEmpty(Placed, Probe):
+    """A slot holds no key."""
+
+    permissions = ("secrets: get",)
+    named = ON_SECRET
+
+    class Params(OneSlot):
+        """The slot."""
+
+    client: Client
+
+    def measure(self, p: Params, run: Run) -> Reading:
+        view = look(self.client, run, p.place)
+        held = view.has(p.slot)
+        return Reading(f"{p.slot} of {view.place} holds {'a key' if held else 'no key'}", passed=not held)

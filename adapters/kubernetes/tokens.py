@@ -8,15 +8,16 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
 from adapters._fields import Reference
 from adapters.kubernetes.client import Client, Exists, Found
-from adapters.kubernetes.names import InCluster, InNamespace, ObjectName
+from adapters.kubernetes.names import OBJECT, InCluster, InNamespace, ObjectName
 from adapters.kubernetes.permissions import ON_SECRET, Placed, known_text, narrowed
 from adapters.kubernetes.places import Place, secret
 from adapters.kubernetes.store import located
@@ -228,7 +229,10 @@ def _outputs(anchor: Found, there: SecretReference) -> Outputs:
 
 
 class RevokeToken(Placed, Operation):
-    """Revoke a token by erasing its anchor. The API server may accept it for some seconds more, from its cache."""
+    """Revoke a token by erasing its anchor. The API server may accept it for some seconds more, from its cache.
+
+    A token without an anchor cannot be revoked, and nothing is done; `token_refused` tells whether it has ended.
+    """
 
     effect = Effect.DESTROYS
     permissions = ("secrets: get, delete",)
@@ -236,8 +240,8 @@ class RevokeToken(Placed, Operation):
     outputs = ("token_id",)
 
     class Params(InNamespace):
-        token_id: ObjectName
-        """The name of its anchor."""
+        token_id: ObjectName | Literal[""]
+        """The name of its anchor; empty for a token that has none."""
 
     client: Client
 
@@ -254,11 +258,11 @@ class RevokeToken(Placed, Operation):
         return {"token_id": p.token_id}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
-        if self._found(p, run) is None:
+        if p.token_id and self._found(p, run) is None:
             raise Permanent(f"the token {p.token_id} is revoked", "it cannot be brought back; issue another one")
 
     def _found(self, p: Params, run: Run) -> Found | None:
-        return self.client.look(run, secret(p.cluster, p.namespace, p.token_id))
+        return self.client.look(run, secret(p.cluster, p.namespace, p.token_id)) if p.token_id else None
 
 
 # --- proof ------------------------------------------------------------------------------------------------------------
@@ -354,6 +358,29 @@ class TokenExpiry(Placed, Fact):
         left = max(0, math.ceil((end - run.now).total_seconds()))
         told = f"exp {end:%Y-%m-%d %H:%M} UTC of the token, in {duration.show(timedelta(seconds=left))}"
         return Known(left, told)
+
+
+class TokenId(Placed, Fact):
+    """The anchor of a token, by which it can be revoked; empty for a token that is bound to none."""
+
+    permissions = ("secrets: get",)
+
+    class Params(InCluster):
+        secret: InSecret
+
+    client: Client
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        return TokenExpiry.needs(known)
+
+    def read(self, p: Params, run: Run) -> Known:
+        own = claims_of(run.secrets.read(SecretReference.parse(p.secret))).get("kubernetes.io")
+        bound = own.get("secret") if isinstance(own, dict) else None
+        name = bound.get("name") if isinstance(bound, dict) else None
+        if not isinstance(name, str) or not re.fullmatch(OBJECT, name):
+            return Known("", "the token is bound to no Secret, so nothing revokes it before its end")
+        return Known(name, "the token's own claims")
 
 
 # --- last use ---------------------------------------------------------------------------------------------------------

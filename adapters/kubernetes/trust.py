@@ -16,7 +16,7 @@ from adapters.kubernetes.pem import blocks_of, is_ca
 from adapters.kubernetes.permissions import Placed, known_text, narrowed
 from adapters.kubernetes.places import Place, secret
 from adapters.kubernetes.secret import look
-from bot.contracts.adapter import Absent, Effect, Observed, Operation, Outputs, Present, Run
+from bot.contracts.adapter import Absent, Effect, Fact, Known, Observed, Operation, Outputs, Present, Run
 from bot.core.errors import Permanent, Transient
 
 TRIES = 5
@@ -144,6 +144,43 @@ class TrustCa(OnBundle, Operation):
             if is_ca(block):
                 return fingerprint, block
         raise Permanent(f"{p.from_key} of {view.place} holds no certificate authority", "correct the name of the entry")
+
+
+class OutgoingCa(Placed, Fact):
+    """The authority that has issued a certificate, where its issuer has another one by now: a list of one, or none.
+
+    It is read from the certificate's own Secret, so it names no authority that others need in the same bundle.
+    """
+
+    permissions = ("secrets: get",)
+
+    class Params(InNamespace):
+        secret: ObjectName
+        """The Secret into which the certificate is issued."""
+        from_secret: ObjectName
+        """The Secret that holds the certificate of the issuer's present authority."""
+        from_key: DataKey = "ca.crt"
+
+    client: Client
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        at = known_text(known, "cluster", "default"), known_text(known, "namespace")
+        return tuple(narrowed("secrets: get", *at, known_text(known, name)) for name in ("secret", "from_secret"))
+
+    def read(self, p: Params, run: Run) -> Known:
+        held = _certificates(self.client, run, secret(p.cluster, p.namespace, p.secret), "ca.crt")
+        present = _certificates(self.client, run, secret(p.cluster, p.namespace, p.from_secret), p.from_key)
+        if not present:
+            raise Permanent(f"{p.from_key} of {p.from_secret} holds no certificate", "correct the name of the entry")
+        outgoing = sorted(set(held) - set(present))
+        told = "is not the issuer's any more" if outgoing else "is the issuer's" if held else "is not kept there"
+        return Known([*outgoing], f"ca.crt of Secret {p.namespace}/{p.secret}, which {told}")
+
+
+def _certificates(client: Client, run: Run, place: Place, key: str) -> dict[str, str]:
+    value = look(client, run, place).value(key)
+    return {} if value is None else blocks_of(value.reveal().decode("ascii", "replace"))
 
 
 class DistrustCa(OnBundle, Operation):

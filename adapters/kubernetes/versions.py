@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
-from typing import Annotated, Any
+from collections.abc import Callable
+from typing import Annotated
 
 from pydantic import Field
 
 from adapters.kubernetes.client import Client
 from adapters.kubernetes.keys import Bytes, Kind, new_key
 from adapters.kubernetes.marks import Marks, drop, keep, kept
-from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version, Workload
+from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version
 from adapters.kubernetes.permissions import ON_SECRET, Placed
-from adapters.kubernetes.places import Place, secret, workload
+from adapters.kubernetes.places import Place, secret
 from adapters.kubernetes.secret import Change, View, edit, encode, look
-from adapters.kubernetes.workloads import CHANGES_WORKLOADS, Restart, restart, restart_back, restarted
+from adapters.kubernetes.workloads import Restarting, RestartsToo, all_restarted, restart_all, restart_back
 from bot.contracts.adapter import (
     Absent,
     Effect,
@@ -147,7 +147,7 @@ class AddKey(Placed, Operation):
                 made = self._outputs(p, view.marks, version)
                 return None
             there, now = versions(view, p.prefix), pointed(view, p.pointer)
-            if now is None or now not in there:
+            if now is None or (now not in there and not view.has(RETIRED + now)):  # an emergency took it out
                 raise Permanent(
                     f"{p.pointer} of {view.place} names {now or 'no version'}, there are: {', '.join(there) or 'none'}",
                     "point it at a version that is there, then retry",
@@ -255,7 +255,8 @@ class PointKey(Placed, Operation):
                     f"somebody{view.blame(p.pointer)} moved it",
                     "find out who and why, and point it by hand",
                 )
-            _need(view, p.prefix, before)
+            if not view.has(RETIRED + before):  # its removal is undone after this
+                _need(view, p.prefix, before)
             drop(view.marks, MOVES, run.token)
             return Change({p.pointer: encode(before.encode())}, view.marks)
 
@@ -285,39 +286,24 @@ class Retiring(Keys):
         return RETIRED + self.version
 
 
-class RemoveKey(Placed, Operation):
-    """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back.
-
-    Consumers that read the Secret at their start only are restarted, here and on the way back.
-    """
+class RemoveKey(RestartsToo, Operation):
+    """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back."""
 
     effect = Effect.CHANGES
-    permissions = ("secrets: get, patch", *CHANGES_WORKLOADS)
-    named = ON_SECRET
     outputs = ("version", "retired")
 
-    class Params(Retiring):
-        workloads: Annotated[list[Workload], Field(max_length=1000)] = Field(default_factory=list)
-        """Who is restarted, so that it forgets the version."""
+    class Params(Retiring, Restarting):
         emergency: bool = False
-        """Whether the version may even be the one in use."""
+        """Also while it is the version in use: consumers are without one until another is pointed at."""
 
     client: Client
-
-    @classmethod
-    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
-        found = [text for text in super().needs(known) if text.startswith("secrets")]
-        given = known.get("workloads")
-        for one in given if isinstance(given, list) else []:
-            found += Restart.needs({**known, "workload": one})
-        return tuple(dict.fromkeys(found))
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
         if view.has(p.name):
             return Absent()
         if view.has(p.retired):
-            done = all(restarted(self.client, run, place) for place in _places(p))
+            done = all_restarted(self.client, p, run)
             return Present({"version": p.version, "retired": p.retired}) if done else Absent()
         return Unclear(f"{view.place} holds neither {p.name} nor {p.retired}")
 
@@ -334,16 +320,14 @@ class RemoveKey(Placed, Operation):
             return Change({p.name: None, p.retired: view.data[p.name]}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
-        for place in _places(p):
-            restart(self.client, run, place)
+        restart_all(self.client, p, run)
         return {"version": p.version, "retired": p.retired}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         left: str | None = None
-        moved = False
 
         def decide(view: View) -> Change | None:
-            nonlocal left, moved
+            nonlocal left
             if view.has(p.name):
                 return None
             if not view.has(p.retired):
@@ -353,20 +337,14 @@ class RemoveKey(Placed, Operation):
             if view.marks.get(p.retired, {}).get("removed") != run.token:
                 left = f"{p.retired} stays in {view.place}: somebody else had removed it before"
                 return None
-            moved = True
             note = {name: value for name, value in view.marks.pop(p.retired, {}).items() if name not in _OF_REMOVAL}
             marks = {**view.marks, p.name: note} if note else view.marks
             return Change({p.retired: None, p.name: view.data[p.retired]}, marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
         if left is None:
-            for place in _places(p):
-                restart_back(self.client, run, place, began=moved or bool(outputs))
+            restart_back(self.client, p, run)
         return left
-
-
-def _places(p: RemoveKey.Params) -> list[Place]:
-    return [workload(p.cluster, p.namespace, one) for one in p.workloads]
 
 
 _OF_REMOVAL = ("removed", "name")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
 
 from adapters.kubernetes.client import Client, Conflict, Found
 from adapters.kubernetes.marks import ANNOTATION, Marks, annotated, drop, keep, kept, managers, marks_of
 from adapters.kubernetes.names import Container, DataKey, InNamespace, ObjectName, Variable, Workload
-from adapters.kubernetes.permissions import Placed
+from adapters.kubernetes.permissions import ON_SECRET, Placed
 from adapters.kubernetes.places import WORKLOADS, Place, workload
 from adapters.kubernetes.revisions import Revision, before, current, history, template_of
 from adapters.kubernetes.said import said
@@ -133,52 +135,83 @@ class Restart(OnWorkload, Operation):
         return Absent() if note is None or note.get("undone") else Present(_restarted(p, note))
 
     def ensure(self, p: Params, run: Run) -> Outputs:
-        return _restarted(p, restart(self.client, run, p.place))
+        done: Outputs = {}
+
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            nonlocal done
+            note = kept(marks, RESTARTS, run.token)
+            if note is not None and not note.get("undone"):
+                done = _restarted(p, note)
+                return None
+            check_rolls(p.place, found)
+            revision = revision_text(self.client, run, p.place, found)
+            times = _times(note) + 1
+            note = {"generation": _generation(found) + 1, "revision": revision, "times": times}
+            keep(marks, RESTARTS, run.token, note)
+            done = _restarted(p, note)
+            return _restart(found, run.token, times)
+
+        change(self.client, run, p.place, decide)
+        return done
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
-        restart_back(self.client, run, p.place, began=bool(outputs))
+        def decide(found: Found, marks: Marks) -> Ops | None:
+            note = kept(marks, RESTARTS, run.token)
+            if (note is None and not outputs) or (note is not None and note.get("undone")):
+                return None
+            check_rolls(p.place, found)
+            times = _times(note) + 1
+            keep(marks, RESTARTS, run.token, {**(note or {}), "undone": True, "times": times})
+            return _restart(found, run.token, times)
+
+        change(self.client, run, p.place, decide)
 
 
-def restarted(client: Client, run: Run, place: Place) -> bool:
-    """Whether this step has restarted the workload, and has not undone that."""
-    note = kept(marks_of(client.get(run, place)), RESTARTS, run.token)
-    return note is not None and not note.get("undone")
+Workloads = Annotated[tuple[Workload, ...], Field(max_length=200)]
 
 
-def restart(client: Client, run: Run, place: Place) -> Mapping[str, Any]:
-    """Restart a workload for this step, once; what was noted about it."""
-    done: Mapping[str, Any] = {}
+class Restarting(InNamespace):
+    """What reaches its consumers only when they are restarted: that belongs to it, and to its undoing."""
 
-    def decide(found: Found, marks: Marks) -> Ops | None:
-        nonlocal done
-        note = kept(marks, RESTARTS, run.token)
-        if note is not None and not note.get("undone"):
-            done = note
-            return None
-        check_rolls(place, found)
-        revision = revision_text(client, run, place, found)
-        times = _times(note) + 1
-        done = {"generation": _generation(found) + 1, "revision": revision, "times": times}
-        keep(marks, RESTARTS, run.token, done)
-        return _restart(found, run.token, times)
-
-    change(client, run, place, decide)
-    return done
+    workloads: Workloads = ()
+    """Restarted after the change and after its undoing, as `restart` does, so that pods read what is there."""
 
 
-def restart_back(client: Client, run: Run, place: Place, *, began: bool) -> None:
-    """Restart it once more on the way back, so that pods read what was put back; nothing if it never came so far."""
+class RestartsToo(Placed):
+    """Needs at the workloads, by their names, what a restart needs."""
 
-    def decide(found: Found, marks: Marks) -> Ops | None:
-        note = kept(marks, RESTARTS, run.token)
-        if (note is None and not began) or (note is not None and note.get("undone")):
-            return None
-        check_rolls(place, found)
-        times = _times(note) + 1
-        keep(marks, RESTARTS, run.token, {**(note or {}), "undone": True, "times": times})
-        return _restart(found, run.token, times)
+    permissions: ClassVar[tuple[str, ...]] = ("secrets: get, patch", *CHANGES_WORKLOADS)
+    named = ON_SECRET
 
-    change(client, run, place, decide)
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        listed = known.get("workloads", ())
+        names = [name for name in listed if isinstance(name, str)] if isinstance(listed, list | tuple) else []
+        needed = [text for text in super().needs(known) if text.startswith("secrets")]
+        for name in names:
+            needed += Restart.needs({**known, "workload": name})
+        return tuple(dict.fromkeys(needed))
+
+
+def restart_all(client: Client, p: Restarting, run: Run) -> None:
+    """Restart every one that the step of this token has not restarted yet."""
+    for each in _restarts(p):
+        Restart(client).ensure(each, run)
+
+
+def all_restarted(client: Client, p: Restarting, run: Run) -> bool:
+    """Whether the step of this token has restarted all of them."""
+    return all(isinstance(Restart(client).observe(each, run), Present) for each in _restarts(p))
+
+
+def restart_back(client: Client, p: Restarting, run: Run) -> None:
+    """Restart again those that the step of this token has restarted."""
+    for each in _restarts(p):
+        Restart(client).undo(each, run, {})
+
+
+def _restarts(p: Restarting) -> list[Restart.Params]:
+    return [Restart.Params(cluster=p.cluster, namespace=p.namespace, workload=name) for name in p.workloads]
 
 
 def _restart(found: Found, token: str, times: int) -> Ops:

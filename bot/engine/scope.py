@@ -27,7 +27,7 @@ def scope_of_plan(plan: Plan, rotation_id: str = "") -> dict[str, Any]:
             "environment": plan.environment,
             "owner": plan.owner,
             "class": plan.kind,
-            "max_valid": plan.max_valid,
+            "max_valid": plan.max_valid + plan.emergency,  # no older version may stand in an emergency's way
         },
         "rotation": {"id": rotation_id},
     }

@@ -20,8 +20,8 @@ from bot.core.errors import Invalid, KeyturnError
 from bot.core.incident_rules import Errand, Incidents
 from bot.core.lint import Vocabulary
 from bot.core.policy import Membership, Policy
-from bot.core.reviewed import why_unreviewed
 from bot.core.reminders import Rules
+from bot.core.reviewed import why_unreviewed
 from bot.core.runbook_file import LoadedRunbook, load
 from bot.core.template import evaluate
 from bot.core.windows import Calendar

@@ -68,7 +68,12 @@ def staged(word: str) -> Iterator[Stage]:
         if word != "swap":
             run = _run(w, "keyturn-R-7-swap-11111111")
             Swap(w.client).ensure(Swap.Params(namespace=w.namespace, secret=name, new=str(ids["new"])), run)
-            params = {"old": ids["old"]} if word == "clear_previous" else {}
+            params = {
+                "clear_previous": {"old": ids["old"]},
+                "set_aside_previous": {"old": ids["old"]},
+                "slot_holds": {"slot": "current", "id": ids["new"]},
+                "slot_empty": {"slot": "previous"},
+            }.get(word, {})
             effects = lambda data: int(not data.get("previous"))  # noqa: E731
     with played(secret_stage(w, name, params, effects)) as stage:
         yield stage
@@ -311,6 +316,16 @@ def bundle(word: str, kind: str = "configmap") -> Iterator[Stage]:
 
 
 @contextmanager
+def outgoing() -> Iterator[Stage]:
+    """A certificate of an authority that its issuer has replaced."""
+    w, name = world(), world().name("issued")
+    w.once("authority", lambda: w.secret("authority", {"ca.crt": authority_pem("new"), "tls.key": "not looked at"}))
+    w.secret(name, {"ca.crt": authority_pem("old"), "tls.key": "not looked at"})
+    with played(secret_stage(w, name, {"from_secret": "authority"})) as stage:
+        yield stage
+
+
+@contextmanager
 def found(word: str) -> Iterator[Stage]:
     """Everything of a kind in the namespace."""
     w = world()
@@ -360,7 +375,10 @@ CASES = [
     case("kubernetes.stage_next", partial(staged, "stage_next")),
     case("kubernetes.swap", partial(staged, "swap")),
     case("kubernetes.clear_previous", partial(staged, "clear_previous")),
+    case("kubernetes.set_aside_previous", partial(staged, "set_aside_previous")),
     case("kubernetes.slot_ids", partial(staged, "slot_ids")),
+    case("kubernetes.slot_holds", partial(staged, "slot_holds")),
+    case("kubernetes.slot_empty", partial(staged, "slot_empty")),
     case("kubernetes.restart", partial(workload, "restart"), stays=True),
     case("kubernetes.refer", partial(workload, "refer")),
     case("kubernetes.roll_back", partial(workload, "roll_back")),
@@ -375,12 +393,14 @@ CASES = [
     case("kubernetes.token_works", partial(token, "token_works")),
     case("kubernetes.token_refused", partial(token, "token_refused")),
     case("kubernetes.token_expiry", partial(token, "token_expiry")),
+    case("kubernetes.token_id", partial(token, "token_id")),
     case("kubernetes.token_last_used", last_used),
     case("kubernetes.renew_certificate", renew, stays=True),
     case("kubernetes.certificate_ready", partial(certificate, {})),
     case("kubernetes.certificate", partial(certificate, {})),
     case("kubernetes.trust_ca", partial(bundle, "trust_ca")),
     case("kubernetes.distrust_ca", partial(bundle, "distrust_ca")),
+    case("kubernetes.outgoing_ca", outgoing),
     case("kubernetes.secrets", partial(found, "secrets")),
     case("kubernetes.certificates", partial(found, "certificates")),
     case("kubernetes.tls_secrets", partial(found, "tls_secrets")),

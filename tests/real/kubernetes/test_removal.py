@@ -1,92 +1,177 @@
-"""A version taken away from consumers that read the Secret at their start: they are restarted, there and back."""
+"""Taking a key away is one step with the restarts that make it true, and so is bringing it back."""
 
 from __future__ import annotations
 
 import pytest
 
-from adapters.kubernetes.logs import refuses
-from adapters.kubernetes.versions import RemoveKey
 from bot.contracts.adapter import Absent, Present
 from bot.core.errors import Permanent
 from tests.real.control_plane.manifests import deployment
 from tests.real.kubernetes.conftest import Bench
 
-WORKLOADS = ["deployment/signer", "deployment/verifier"]
+OLD, NEW = "first-key-value-77aa", "second-key-value-88bb"
+BOTH = ("deployment/signer", "deployment/verifier")
+REMOVE, ASIDE = "keyturn-R-7-remove-00000000", "keyturn-R-7-aside-00000000"
 
 
-def make(bench: Bench) -> None:
-    bench.secret("admin", {"active": "v2", "key.v1": "first-key-value-77aa", "key.v2": "second-key-value-31bc"})
-    bench.cluster.apply(*(deployment(bench.namespace, one.partition("/")[2]) for one in WORKLOADS))
-    for one in WORKLOADS:
-        bench.until("rolled_out", workload=one)
+def consumers(bench: Bench) -> None:
+    for name in ("signer", "verifier"):
+        bench.cluster.apply(deployment(bench.namespace, name))
+        bench.until("rolled_out", workload=f"deployment/{name}")
 
 
-def generations(bench: Bench) -> list[int]:
-    paths = [bench.path("deployments.apps", one.partition("/")[2]) for one in WORKLOADS]
-    return [int(bench.api.get(path)["metadata"]["generation"]) for path in paths]
+def restarted(bench: Bench) -> list[str]:
+    """What the pods' templates say of restarts."""
+    found = []
+    for name in ("signer", "verifier"):
+        template = bench.api.get(bench.path("deployments.apps", name))["spec"]["template"]["metadata"]
+        found.append((template.get("annotations") or {}).get("keyturn.dev/restarted-by", ""))
+    return found
 
 
-def test_consumers_are_restarted_once_with_it_and_once_back(bench: Bench) -> None:
-    make(bench)
-    before = generations(bench)
-    given = {"secret": "admin", "version": "v1", "workloads": WORKLOADS}
-    assert isinstance(bench.observe("remove_key", **given), Absent)
-    done = bench.do("remove_key", **given)
-    assert bench.do("remove_key", **given) == done
-    assert isinstance(bench.observe("remove_key", **given), Present)
-    assert generations(bench) == [number + 1 for number in before]
-    assert set(bench.data("admin")) == {"active", "key.v2", "retired.v1"}
-    bench.undo("remove_key", done, **given)
-    bench.undo("remove_key", done, **given)
-    assert generations(bench) == [number + 2 for number in before]
-    assert set(bench.data("admin")) == {"active", "key.v1", "key.v2"}
+def test_a_version_is_removed_with_the_restarts_and_brought_back_with_them(bench: Bench) -> None:
+    consumers(bench)
+    bench.secret("admin", {"active": "v2", "key.v1": OLD, "key.v2": NEW})
+    asked = {"secret": "admin", "version": "v1", "workloads": BOTH}
+    assert isinstance(bench.observe("remove_key", REMOVE, **asked), Absent)
+    bench.do("remove_key", REMOVE, **asked)
+    assert bench.data("admin") == {"active": "v2", "key.v2": NEW, "retired.v1": OLD}
+    assert restarted(bench) == [REMOVE, REMOVE]
+    assert isinstance(bench.observe("remove_key", REMOVE, **asked), Present)
+    bench.do("remove_key", REMOVE, **asked)
+    assert restarted(bench) == [REMOVE, REMOVE], "the same step restarts once"
+    bench.undo("remove_key", {"version": "v1"}, REMOVE, **asked)
+    assert bench.data("admin") == {"active": "v2", "key.v1": OLD, "key.v2": NEW}
+    assert restarted(bench) == [f"{REMOVE}.2", f"{REMOVE}.2"], "so that pods read what was put back"
+    bench.undo("remove_key", {"version": "v1"}, REMOVE, **asked)
+    assert restarted(bench) == [f"{REMOVE}.2", f"{REMOVE}.2"]
+    for name in BOTH:
+        bench.until("rolled_out", workload=name)
 
 
-def test_dead_between_the_secret_and_the_restarts_it_is_not_done(bench: Bench) -> None:
-    make(bench)
-    before = generations(bench)
-    bench.do("remove_key", secret="admin", version="v1", workloads=WORKLOADS[:1])
-    given = {"secret": "admin", "version": "v1", "workloads": WORKLOADS}
-    assert isinstance(bench.observe("remove_key", **given), Absent)
-    bench.do("remove_key", **given)
-    assert generations(bench) == [number + 1 for number in before]
-    bench.undo("remove_key", {}, **given)
-    assert generations(bench) == [number + 2 for number in before]
+def test_a_removal_that_died_between_the_secret_and_the_restarts_is_not_done(bench: Bench) -> None:
+    consumers(bench)
+    bench.secret("admin", {"active": "v2", "key.v1": OLD, "key.v2": NEW})
+    bench.do("remove_key", REMOVE, secret="admin", version="v1", workloads=BOTH[:1])
+    asked = {"secret": "admin", "version": "v1", "workloads": BOTH}
+    assert isinstance(bench.observe("remove_key", REMOVE, **asked), Absent), "the verifier still knows the old key"
+    bench.do("remove_key", REMOVE, **asked)
+    assert restarted(bench) == [REMOVE, REMOVE]
 
 
-def test_what_never_happened_restarts_nobody_on_the_way_back(bench: Bench) -> None:
-    make(bench)
-    before = generations(bench)
-    bench.undo("remove_key", {}, secret="admin", version="v1", workloads=WORKLOADS)
-    assert generations(bench) == before
-
-
-def test_the_version_in_use_goes_in_an_emergency_only(bench: Bench) -> None:
-    make(bench)
+def test_only_an_emergency_removes_the_version_in_use(bench: Bench) -> None:
+    consumers(bench)
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
     with pytest.raises(Permanent, match="is the version in use"):
-        bench.do("remove_key", secret="admin", version="v2")
-    bench.do("remove_key", secret="admin", version="v2", emergency=True)
-    assert set(bench.data("admin")) == {"active", "key.v1", "retired.v2"}
-    bench.undo("remove_key", {}, secret="admin", version="v2", emergency=True)
-    assert set(bench.data("admin")) == {"active", "key.v1", "key.v2"}
+        bench.do("remove_key", REMOVE, secret="admin", version="v1", workloads=BOTH)
+    assert restarted(bench) == ["", ""]
+    asked = {"secret": "admin", "version": "v1", "workloads": BOTH, "emergency": True}
+    bench.do("remove_key", REMOVE, **asked)
+    assert bench.data("admin") == {"active": "v1", "retired.v1": OLD}
+    assert restarted(bench) == [REMOVE, REMOVE]
+    bench.undo("remove_key", {"version": "v1"}, REMOVE, **asked)
+    assert bench.data("admin") == {"active": "v1", "key.v1": OLD}
 
 
-def test_it_needs_the_workloads_that_it_restarts_and_no_others() -> None:
-    known = {"namespace": "shop", "secret": "admin", "version": "v1"}
-    assert RemoveKey.needs(known) == ("secrets: get, patch @ default/shop/admin",)
-    needed = RemoveKey.needs({**known, "workloads": ["deployment/web"]})
-    assert "deployments.apps: get, patch @ default/shop/web" in needed
-    assert not any("statefulsets" in text for text in needed)
+def test_a_new_version_is_added_beside_one_that_an_emergency_took_out(bench: Bench) -> None:
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    bench.do("remove_key", REMOVE, secret="admin", version="v1", emergency=True)
+    made = bench.do("add_key", "keyturn-R-7-add-00000000", secret="admin")
+    assert (made["version"], made["previous"]) == ("v2", "v1")
+    moved = "keyturn-R-7-point-00000000"
+    bench.do("point_key", moved, secret="admin", version="v2", expected="v1")
+    assert bench.data("admin")["active"] == "v2"
+    bench.undo("point_key", {}, moved, secret="admin", version="v2", expected="v1")
+    left = bench.undo("add_key", {"version": "v2"}, "keyturn-R-7-add-00000000", secret="admin")
+    assert left is not None, "it may have signed"
+    bench.undo("remove_key", {"version": "v1"}, REMOVE, secret="admin", version="v1", emergency=True)
+    assert {name for name in bench.data("admin")} == {"active", "key.v1", "key.v2"}
+    assert (bench.data("admin")["active"], bench.data("admin")["key.v1"]) == ("v1", OLD)
 
 
-def test_a_duration_is_a_default_too(bench: Bench) -> None:
-    bench.cluster.apply(deployment(bench.namespace, "web"))
-    assert bench.fact("setting", workload="deployment/web", variable="TTL", default="90d") == 90 * 86400
-    assert bench.fact("setting", workload="deployment/web", variable="TTL", default=60) == 60
+def test_a_removal_needs_its_secret_and_each_of_its_workloads_by_name(bench: Bench) -> None:
+    part = bench.catalog.part("kubernetes.remove_key")
+    assert part is not None
+    needs = part.needs({"cluster": "default", "namespace": "shop", "secret": "admin", "workloads": list(BOTH)})
+    assert "secrets: get, patch @ default/shop/admin" in needs
+    assert "deployments.apps: get, patch @ default/shop/signer" in needs
+    assert "deployments.apps: get, patch @ default/shop/verifier" in needs
+    assert not any(text.startswith(("statefulsets", "daemonsets")) for text in needs)
+    alone = part.needs({"cluster": "default", "namespace": "shop", "secret": "admin"})
+    assert alone == ("secrets: get, patch @ default/shop/admin",)
 
 
-def test_lines_that_tell_of_a_refusal() -> None:
-    for fields in ({"status": 401}, {"status": "403"}, {"msg": "authentication failed"}, {"error": "Unauthorized"}):
-        assert refuses(fields)
-    for fields in ({"status": 200}, {"count": 401}, {"msg": "401 items sold"}, {"level": "error"}):
-        assert not refuses(fields)
+def swapped(bench: Bench) -> tuple[str, str, str]:
+    """New id, old id and the new value, after the exchange."""
+    bench.secret("jwt", {"current": OLD})
+    ids = bench.do("stage_next", secret="jwt")
+    new = bench.data("jwt")["previous"]
+    assert bench.check("slot_holds", secret="jwt", slot="previous", id=ids["new"]).passed is True
+    assert bench.check("slot_holds", secret="jwt", slot="current", id=ids["new"]).passed is False
+    assert bench.check("slot_empty", secret="jwt", slot="previous").passed is False
+    bench.do("swap", "keyturn-R-7-swap-0", secret="jwt", new=ids["new"])
+    return ids["new"], ids["old"], new
+
+
+def test_the_previous_key_is_set_aside_brought_back_and_erased(bench: Bench) -> None:
+    consumers(bench)
+    _, old, new = swapped(bench)
+    asked = {"secret": "jwt", "old": old, "workloads": BOTH}
+    with pytest.raises(Permanent, match="another key than k-0000"):
+        bench.do("set_aside_previous", ASIDE, **{**asked, "old": "k-0000"})
+    bench.do("set_aside_previous", ASIDE, **asked)
+    assert bench.data("jwt") == {"current": new, "retired.previous": OLD}
+    assert restarted(bench) == [ASIDE, ASIDE]
+    assert isinstance(bench.observe("set_aside_previous", ASIDE, **asked), Present)
+    assert bench.check("slot_empty", secret="jwt", slot="previous").passed is True
+    bench.undo("set_aside_previous", {}, ASIDE, **asked)
+    assert bench.data("jwt") == {"current": new, "previous": OLD}
+    assert restarted(bench) == [f"{ASIDE}.2", f"{ASIDE}.2"]
+    assert bench.check("slot_holds", secret="jwt", slot="previous", id=old).passed is True
+    again = "keyturn-R-7-aside-11111111"
+    bench.do("set_aside_previous", again, **asked)
+    bench.write("jwt", {"previous": "somebody-else"})
+    with pytest.raises(Permanent, match="another key than k-0000"):
+        bench.do("clear_previous", "keyturn-R-7-clear-0", secret="jwt", old="k-0000")
+    bench.do("clear_previous", "keyturn-R-7-clear-0", secret="jwt", old=old)
+    assert bench.data("jwt") == {"current": new, "previous": "somebody-else"}, "only what was set aside is erased"
+
+
+def test_a_key_that_came_meanwhile_is_not_overwritten_when_the_old_one_returns(bench: Bench) -> None:
+    _, old, new = swapped(bench)
+    bench.do("set_aside_previous", ASIDE, secret="jwt", old=old)
+    bench.write("jwt", {"previous": "somebody-else"})
+    with pytest.raises(Permanent, match=r"holds another key by now .by kubectl-edit"):
+        bench.undo("set_aside_previous", {}, ASIDE, secret="jwt", old=old)
+    assert bench.data("jwt") == {"current": new, "previous": "somebody-else", "retired.previous": OLD}
+
+
+def test_what_another_step_set_aside_is_left_and_told(bench: Bench) -> None:
+    _, old, new = swapped(bench)
+    bench.do("set_aside_previous", ASIDE, secret="jwt", old=old)
+    left = bench.undo("set_aside_previous", {}, "keyturn-R-8-aside-00000000", secret="jwt", old=old)
+    assert left is not None
+    assert "somebody else had set it aside" in left
+    assert bench.data("jwt") == {"current": new, "retired.previous": OLD}
+
+
+def test_the_anchor_of_a_token_is_told_and_one_without_revokes_nothing(bench: Bench) -> None:
+    bench.api.create(
+        {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "job", "namespace": bench.namespace}}
+    )
+    bench.secret("tokens", {"active": "v1", "token.v1": ""})
+    issued = bench.do(
+        "issue_token",
+        service_account="job",
+        expires_in=3600,
+        to=f"kubernetes:default/{bench.namespace}/tokens/token.",
+    )
+    place = f"kubernetes:default/{bench.namespace}/tokens/token.#{issued['version']}"
+    assert bench.fact("token_id", secret=place) == issued["token_id"]
+    asked = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {"expirationSeconds": 3600}}
+    free = bench.api.post(bench.path("serviceaccounts", "job/token"), asked)["status"]["token"]
+    bench.write("tokens", {"token.v9": free})
+    loose = f"kubernetes:default/{bench.namespace}/tokens/token.#v9"
+    assert bench.fact("token_id", secret=loose) == ""
+    assert bench.do("revoke_token", token_id="") == {"token_id": ""}
+    assert bench.check("token_refused", secret=loose).passed is False, "so the runbook's next check holds it"
