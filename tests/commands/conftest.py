@@ -15,6 +15,7 @@ from bot.core.policy import PersonKind
 from bot.core.rotation import Rotation
 from bot.core.words import parse
 from bot.settings import read_environment, read_settings
+from tests.core.reviewed import as_reviewed
 
 RUNBOOK = """\
 runbook: by-hand
@@ -108,7 +109,7 @@ class Desk:
 def desk(tmp_path: Path) -> Iterator[Desk]:
     """A running engine without Slack."""
     (tmp_path / "runbooks").mkdir()
-    (tmp_path / "runbooks" / "by-hand.yaml").write_text(RUNBOOK)
+    (tmp_path / "runbooks" / "by-hand.yaml").write_text(as_reviewed(RUNBOOK))
     environ = {"KEYTURN_DATABASE_URL": f"sqlite:///{tmp_path / 'keyturn.db'}", "KEYTURN_KEYS": str(tmp_path / "keys")}
     settings = read_settings(SETTINGS, read_environment(environ), file="keyturn.yml", folder=tmp_path)
     bot = Bot(settings, slack=False)

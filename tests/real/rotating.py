@@ -17,7 +17,7 @@ from tests.real.counters import Counters
 from tests.real.shop import CREDENTIAL, Shop
 from tests.world import World, describe, held, running
 
-PATIENCE = 90.0
+PATIENCE = 150.0
 ROLLOUT = 3.0
 """Seconds that pods are given before the engine looks again, if they are not through earlier."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bot.core.lint import Context, Finding, lint
-from bot.core.runbook import CheckStep, DoStep, Order, QuietStep, Runbook, WaitStep
+from bot.core.runbook import CheckStep, DoStep, FactSource, Order, QuietStep, Runbook, StepBase, WaitStep
 from bot.core.runbook_file import loads
 from bot.core.template import evaluate_span
 from tests.core.reviewed import as_reviewed
@@ -93,7 +93,7 @@ LEAKS = re.compile(
 @pytest.mark.parametrize("name", CLUSTER)
 def test_no_command_by_hand_shows_a_secret(name: str) -> None:
     book = shipped(name).runbook
-    parts = [*book.facts.values(), *(step for _, step in book.sections())]
+    parts: list[FactSource | StepBase] = [*book.facts.values(), *(step for _, step in book.sections())]
     lines = [line for part in parts if part.by_hand for line in part.by_hand.run]
     lines += book.back_by_hand.run if book.back_by_hand else []
     assert lines
@@ -263,8 +263,8 @@ SEEDS: list[tuple[int, str, str, Change, Context, str, str]] = [
         "service-account-token",
         swapped(
             (
-                '        - kubectl -n "$NAMESPACE" create secret',
-                '        - kubectl create token x > /tmp/new\n        - kubectl -n "$NAMESPACE" create secret',
+                '        - kubectl -n "$NAMESPACE" label secret',
+                '        - kubectl create token x > /tmp/new\n        - kubectl -n "$NAMESPACE" label secret',
             )
         ),
         Context(),

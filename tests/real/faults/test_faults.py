@@ -18,7 +18,7 @@ from tests.real.counters import Counters
 from tests.real.rotating import Rotating, rotating
 from tests.real.shop import OTHER, RULES, SECRET, SIGNER, VERIFIER, Shop
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 
 Starter = Callable[..., Rotating]
 MIDDLE = "known"
