@@ -39,9 +39,9 @@ cover: $(VENV)/.synced-dev  ## All tests with branch coverage, and its report
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-soak: $(VENV)/.synced-dev  ## kill -9 at every boundary on both databases
-	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 KEYTURN_KILL_EVERY_POSTGRESQL=1 \
-		$(BIN)/python -m pytest -n $(JOBS) -m kill tests/kill $(ARGS)
+soak: $(VENV)/.synced-dev  ## kill -9 at every boundary, on a Kubernetes control plane too, and a long year of reminders
+	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 KEYTURN_KILL_EVERY_POSTGRESQL=1 KEYTURN_SOAK=1 \
+		$(BIN)/python -m pytest -n $(JOBS) -m "kill or not kill" tests/kill tests/real/kill tests/soak $(ARGS)
 
 lint: $(VENV)/.synced-dev  ## Linters, types, import contracts
 	$(BIN)/ruff check .

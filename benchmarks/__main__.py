@@ -14,11 +14,14 @@ PARTS = {
     "audit": ("benchmarks.audit", "appends"),
     "verify": ("benchmarks.audit", "verification"),
     "start": ("benchmarks.start", "starts"),
+    "inventory": ("benchmarks.inventory", "inventory"),
     "waiting": ("benchmarks.waiting", "waiting"),
     "home": ("benchmarks.home", "homes"),
     "revocation": ("benchmarks.emergency", "revocations"),
     "containment": ("benchmarks.emergency", "containments"),
     "calls": ("benchmarks.emergency", "machine_parts"),
+    "estate": ("benchmarks.kubernetes", "estates"),
+    "rollouts": ("benchmarks.kubernetes", "restarts"),
 }
 
 

@@ -33,6 +33,7 @@ from bot.engine.intake import Intake
 from bot.engine.keeping import Keeping
 from bot.engine.legs import Legs
 from bot.engine.library import Library
+from bot.engine.paging import Pager
 from bot.engine.planner import Planner
 from bot.engine.reminders import Setting
 from bot.engine.secrets import SecretDoor
@@ -156,6 +157,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
         lambda target: rule_of(settings.automatic, target) is not None,
     )
     setting = Setting(settings.reminders, settings.automatic, settings.calendar, settings.channels)
+    pager = Pager(database, catalog, door, settings.incidents.page)
     discoveries = Discoveries(database, catalog, door, settings.finds)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
     legs = Legs(database, executor, board.replan, name, board.opening)
@@ -177,7 +179,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
             expiries=board.notice_expiries,
         ),
         errands=Errands(database, catalog, door, settings.incidents),
-        keeping=Keeping(database, policy, people, setting, discoveries, board.start_by_policy),
+        keeping=Keeping(database, policy, people, setting, discoveries, board.start_by_policy, pager),
         people=people,
         name=name,
     )

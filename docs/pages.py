@@ -29,7 +29,6 @@ from bot.core.runbook import (
     Emergency,
     Expect,
     FactSource,
-    Input,
     QuietStep,
     Reviewed,
     Runbook,
@@ -39,6 +38,7 @@ from bot.core.runbook import (
     Watch,
 )
 from bot.core.runbook_file import load
+from bot.core.runbook_input import Input
 from bot.engine.secrets import SecretDoor
 from bot.health import Figures
 from bot.linting import shipped_files

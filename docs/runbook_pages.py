@@ -12,12 +12,10 @@ from bot.core.runbook import (
     CheckStep,
     DoStep,
     Emergency,
-    FactSource,
     Order,
     QuietStep,
     Runbook,
     StepBase,
-    Trouble,
     WaitStep,
 )
 from bot.slack.steps import BOXES
@@ -101,8 +99,10 @@ def _preface(runbook: Runbook) -> Iterator[str]:
 def _hands(runbook: Runbook) -> Iterator[ByHand]:
     """Everything that a person can do without the bot."""
     steps = [step for _, step in runbook.sections()]
-    parts: Sequence[FactSource | StepBase | Trouble] = (*runbook.facts.values(), *steps, *runbook.trouble)
-    yield from (part.by_hand for part in parts if part.by_hand is not None)
+    hands = [fact.by_hand for fact in runbook.facts.values()]
+    hands += [step.by_hand for step in steps]
+    hands += [branch.by_hand for branch in runbook.trouble]
+    yield from (hand for hand in hands if hand is not None)
     if runbook.back_by_hand is not None:
         yield runbook.back_by_hand
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -48,8 +48,11 @@ class LogErrors(Placed, Probe):
         over: Annotated[float, Field(ge=1, le=7 * 86400)] = 300.0
         """Seconds."""
         below: Annotated[int, Field(ge=1)]
-        where: Where = Field(default_factory=_errors)
-        """Fields and the values that they must have, such as `{level: error, status: [401, 403]}`."""
+        where: Where | Literal["auth"] = Field(default_factory=_errors)
+        """Fields and the values that they must have, such as `{level: error, status: [401, 403]}`.
+
+        `auth`: an answer 401 or 403, or words that say that somebody was not let in.
+        """
 
     client: Client
 
@@ -67,7 +70,7 @@ class LogErrors(Placed, Probe):
                 total += 1
                 fields = fields_of(line)
                 unread += fields is None
-                here += fields is not None and matches(fields, p.where)
+                here += fields is not None and (refuses(fields) if p.where == "auth" else matches(fields, p.where))
             matched += here
             loud += [f"{said(pod['metadata'].get('name'), 100)} {here}"] if here else []
         if total and unread == total:
@@ -118,6 +121,20 @@ def fields_of(line: str) -> Mapping[str, Any] | None:
         return {"level": _LEVELS[klog[1]]}
     pairs = {name: value.strip('"') for name, value in _LOGFMT.findall(text)}
     return pairs if len(pairs) >= 2 else None
+
+
+_STATUS = ("status", "status_code", "statusCode", "code", "http_status", "response.status", "res.status")
+_WORDS = ("msg", "message", "error", "err", "reason", "event")
+_REFUSED = re.compile(
+    r"unauthori[sz]ed|unauthenticated|forbidden|(?:authentication|authorization) failed", re.IGNORECASE
+)
+
+
+def refuses(fields: Mapping[str, Any]) -> bool:
+    """Whether a line tells that somebody was not let in."""
+    if any(matches(fields, {name: [401, 403]}) for name in _STATUS):
+        return True
+    return any(isinstance(fields.get(name), str) and _REFUSED.search(fields[name]) for name in _WORDS)
 
 
 def matches(fields: Mapping[str, Any], where: Mapping[str, Value | list[Value]]) -> bool:

@@ -54,26 +54,24 @@ def history(client: Client, run: Run, place: Place, found: Found) -> list[Revisi
     return sorted(kept, key=lambda one: one.number)
 
 
-def current(place: Place, found: Found, kept: list[Revision]) -> Revision | None:
-    """The revision of the template that is wanted now; None where the controller has not made it yet."""
-    status = found.get("status") or {}
-    if place.resource == "deployments.apps":
-        number = _number(found)
-        return next((one for one in kept if one.number == number), None)
-    if place.resource == "statefulsets.apps":
-        return next((one for one in kept if one.name == status.get("updateRevision")), None)
-    return kept[-1] if kept else None
+def current(found: Found, kept: list[Revision]) -> Revision | None:
+    """The revision of the template that is wanted now; None where the controller has not made it yet.
+
+    Told by the template itself: the numbers that the controller writes may be those of the change before.
+    """
+    wanted = _plain(found["spec"]["template"])
+    return next((one for one in reversed(kept) if _plain(template_of(one)) == wanted), None)
 
 
-def before(place: Place, found: Found, kept: list[Revision]) -> Revision:
-    """The revision before the one that is wanted now; `Permanent` when there is none."""
-    now = current(place, found, kept)
-    earlier = [one for one in kept if now is not None and one.number < now.number]
+def before(place: Place, found: Found, kept: list[Revision]) -> tuple[Revision | None, Revision]:
+    """The revision that is wanted now, if there is one yet, and the one before it; `Permanent` when there is none."""
+    now = current(found, kept)
+    earlier = [one for one in kept if one is not now]
     if not earlier:
         raise Permanent(
             f"no earlier revision of {place} is kept", "put its template back by hand, or roll it back by its own tool"
         )
-    return earlier[-1]
+    return now, earlier[-1]
 
 
 def template_of(revision: Revision) -> dict[str, Any]:
@@ -82,6 +80,14 @@ def template_of(revision: Revision) -> dict[str, Any]:
     about = dict(template.get("metadata") or {})
     labels = {name: value for name, value in (about.get("labels") or {}).items() if name != HASH}
     return {**template, "metadata": {**about, "labels": labels}}
+
+
+def _plain(value: Any) -> Any:
+    """Without what is empty: a template that was stored may spell out what the live one leaves out."""
+    if isinstance(value, dict):
+        held = {name: _plain(inner) for name, inner in value.items()}
+        return {name: inner for name, inner in held.items() if inner not in (None, {}, [])}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _number(found: Found) -> int:

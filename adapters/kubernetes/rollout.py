@@ -67,7 +67,7 @@ class RolledOut(OnWorkload, Probe):
 
     def _look_for_trouble(self, p: Params, run: Run, found: Found) -> None:
         """Raise `Permanent` when waiting will not help."""
-        newest = current(p.place, found, history(self.client, run, p.place, found))
+        newest = current(found, history(self.client, run, p.place, found))
         late = next(
             (
                 one

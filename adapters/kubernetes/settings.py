@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import JsonValue, model_validator
+from pydantic import Field, JsonValue, model_validator
 
 from adapters.kubernetes.client import Client
 from adapters.kubernetes.names import Container, DataKey, InNamespace, ObjectName, Variable, Workload
@@ -35,8 +35,8 @@ class Setting(Placed, Fact):
         variable: Variable | None = None
         configmap: ObjectName | None = None
         key: DataKey | None = None
-        default: float | None = None
-        """Seconds."""
+        default: float | Annotated[str, Field(max_length=60)] | None = None
+        """Seconds, or a duration such as `90d`."""
 
         @model_validator(mode="after")
         def _one_way(self) -> Any:
@@ -62,7 +62,7 @@ class Setting(Placed, Fact):
         if text is None:
             if p.default is None:
                 raise Permanent(f"{source} is not set", "set it, or give the default that the consumer has")
-            return Known(_plain(p.default), f"default, since {source} is not set")
+            return Known(_seconds(str(p.default), "the default"), f"default, since {source} is not set")
         return Known(_seconds(text, source), source)
 
     def _entry(self, p: Params, run: Run, name: str, key: str) -> str | None:

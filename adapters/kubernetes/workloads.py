@@ -109,7 +109,7 @@ def _who(found: Found, *path: str) -> str:
 
 def revision_text(client: Client, run: Run, place: Place, found: Found) -> str:
     """The number of the present revision, as `kubectl rollout history` tells it."""
-    now = current(place, found, history(client, run, place, found))
+    now = current(found, history(client, run, place, found))
     return str(now.number) if now else ""
 
 
@@ -277,7 +277,7 @@ class Refer(OnWorkload, Operation):
                 done = self._outputs(p, note)
                 return None
             check_rolls(p.place, found)
-            now = current(p.place, found, history(self.client, run, p.place, found))
+            now = current(found, history(self.client, run, p.place, found))
             if now is None:
                 raise Transient(f"the controller has not seen {p.place} yet")
             note = {"revision": now.number, "name": now.name}
@@ -383,9 +383,9 @@ class RollBack(OnWorkload, Operation):
                 done = self._outputs(p, note)
                 return None
             check_rolls(p.place, found)
-            revisions = history(self.client, run, p.place, found)
-            old, now = before(p.place, found, revisions), current(p.place, found, revisions)
-            assert now is not None  # `before` has refused otherwise
+            now, old = before(p.place, found, history(self.client, run, p.place, found))
+            if now is None:
+                raise Transient(f"the controller has not seen {p.place} yet")
             note = {"name": now.name, "revision": now.number, "to": old.number}
             keep(marks, ROLLBACKS, run.token, note)
             done = self._outputs(p, note)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 from bot.core import duration
@@ -173,8 +174,12 @@ def look(
 
 def working(at: datetime, hours: Window) -> datetime:
     """The first moment of working hours from a moment on; that moment itself where there are none."""
-    start = next((start for start, end in hours.around(at, _DAYS_AHEAD) if end > at), at)
-    return max(at, start)
+    today = at.astimezone(hours.zone).date()
+    for number in range(-1, _DAYS_AHEAD):
+        opening = _opening(hours, today + number * DAY)
+        if opening is not None and opening[1] > at:
+            return max(at, opening[0])
+    return at
 
 
 def snooze_budget(dates: Dates, now: datetime) -> datetime | None:
@@ -239,5 +244,11 @@ def _escalations(dates: Dates, end: datetime, stages: Sequence[Stage], hours: Wi
 
 def _morning(at: datetime, hours: Window, earliest: datetime) -> datetime:
     """The opening of that day where it has one before it: what falls on one day is told in one message."""
-    opening = hours.opening(at.astimezone(hours.zone).date())
+    opening = _opening(hours, at.astimezone(hours.zone).date())
     return opening[0] if opening is not None and earliest <= opening[0] < at else at
+
+
+@lru_cache(maxsize=4096)
+def _opening(hours: Window, day: date) -> tuple[datetime, datetime] | None:
+    """Thousands of credentials share the working hours of a few places."""
+    return hours.opening(day)

@@ -10,6 +10,7 @@ from bot.engine.automatic import Start, Starter
 from bot.engine.discoveries import Discoveries
 from bot.engine.lane import Lane
 from bot.engine.owners import Owners
+from bot.engine.paging import Pager
 from bot.engine.reminders import Reminders, Setting
 from bot.store.database import Database
 
@@ -27,6 +28,7 @@ class Keeping:
         setting: Setting,
         discoveries: Discoveries,
         start: Start,
+        pager: Pager,
     ) -> None:
         self._database = database
         self._setting = setting
@@ -39,6 +41,7 @@ class Keeping:
             Lane("reminders", self.reminders.turn),
             Lane("discoveries", self.discoveries.turn),
             Lane("automatic rotations", self.starter.turn),
+            Lane("pages", pager.turn),
             Lane("owners", self.owners.turn),
         )
 
@@ -59,9 +62,8 @@ class Keeping:
             lane.start()
 
     def wake(self) -> None:
-        """Something was committed that may be due earlier."""
-        for lane in self._lanes[:3]:
-            lane.wake()
+        """Something was committed; what moves dates is looked at soon, and the other lanes look every few seconds."""
+        self._lanes[0].wake()
 
     def stop(self) -> None:
         """End after what is in hand."""

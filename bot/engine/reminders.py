@@ -7,7 +7,7 @@ anew. Only one replica sends at a time, so that what falls together is told in o
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,9 +19,11 @@ from bot.core.policy import Policy
 from bot.core.reminders import Look, Rules, Tier, look, snoozed, tiers
 from bot.core.windows import Calendar
 from bot.engine.lane import SHORTEST_NAP, nap_until
+from bot.engine.paging import page
 from bot.engine.recipients import Reached, Recipient, Recipients
 from bot.store.database import Database
 from bot.store.records import CredentialRow, ReminderRow
+from bot.store.reminding import Heard
 from bot.store.writing import Transaction
 
 BATCH = 500
@@ -61,7 +63,6 @@ class Reminders:
         self._policy = policy
         self._directory = directory
         self._setting = setting
-        self._page: Callable[[Transaction, CredentialRow, Sequence[Tier]], None] = lambda tx, row, found: None
 
     def turn(self) -> float:
         """Look at what is due; returns in how many real seconds there may be something again."""
@@ -69,19 +70,19 @@ class Reminders:
             now, due = reader.now, reader.next_remind_at()
             if due is None or due > now:
                 return nap_until(self._database, due, now)
-            rows = reader.reminders_due(now, BATCH)
-        known = self._reach(rows)
+            known = self._reach(reader.reminders_for(now, BATCH))
         with self._database.begin() as tx:
             if not tx.alone():
                 return BUSY_NAP  # another replica is at it
-            self._look(tx, tx.claim_reminders(tx.now, BATCH), known)
+            rows = tx.claim_reminders(tx.now, BATCH)
+            self._look(tx, rows, known)
         return 0.0 if len(rows) >= BATCH else SHORTEST_NAP
 
     def recipients(self) -> Recipients:
         """Lookups for one turn."""
         return Recipients(self._policy, self._directory, self._setting.channels, self._setting.rules.route)
 
-    def _reach(self, rows: Iterable[CredentialRow]) -> _Known:
+    def _reach(self, rows: Iterable[Heard]) -> _Known:
         """Who hears of each, asked before the transaction, since Slack may take its time."""
         finder = self.recipients()
         known = _Known(finder)
@@ -109,7 +110,7 @@ class Reminders:
             values = dict(self.settled(row, found, seen, tx.now, busy=key in busy))
             if found.tell:
                 to = known.reached(row, found.tell, self._setting.rules)
-                if to:
+                if to or (to is not None and self._only_pages(row, found.tell)):
                     kept.append((row, found.tell, to))
                     values["reminded_at"] = tx.now
                     for recipient in to:
@@ -120,6 +121,11 @@ class Reminders:
         notices = {recipient: self._send(tx, recipient, message) for recipient, message in messages.items()}
         self._keep(tx, kept, notices)
         tx.settle(looked)
+
+    def _only_pages(self, row: CredentialRow, found: Sequence[Tier]) -> bool:
+        """Whether all of it is for the pager alone."""
+        stages = self._setting.rules.stages(row)
+        return all(tier.stage is not None and stages[tier.stage].page and not stages[tier.stage].to for tier in found)
 
     def look_at(self, row: CredentialRow, told: set[tuple[datetime, str]], now: datetime, *, acted: bool) -> Look:
         """What is to be told of a credential now, and when to look again."""
@@ -186,18 +192,27 @@ class Reminders:
         for row, found, to in kept:
             names = [recipient.name for recipient in to]
             rows += [
-                ReminderRow(row.name, row.environment, tier.expiry, tier.name, tier.at, tx.now, names, notices[to[0]])
+                ReminderRow(
+                    row.name,
+                    row.environment,
+                    tier.expiry,
+                    tier.name,
+                    tier.at,
+                    tx.now,
+                    names or ["the pager"],
+                    notices[to[0]] if to else "",
+                )
                 for tier in found
             ]
             detail = {
                 "environment": row.environment,
                 "tiers": [tier.name for tier in found],
                 "expiries": [tier.expiry.isoformat() for tier in found],
-                "told": names,
+                "told": names or ["the pager"],
                 "notices": [notices[recipient] for recipient in to],
             }
             tx.audit(Entry(Event.TOLD, "keyturn", credential=row.name, detail=detail))
-            self._page(tx, row, [tier for tier in found if tier.stage is not None])
+            page(tx, row, found, self._setting.rules.stages(row))
         tx.add_reminders(rows)
 
 
@@ -226,7 +241,7 @@ class _Known:
         return tuple(dict.fromkeys(to))
 
 
-def _channel(row: CredentialRow) -> str:
+def _channel(row: CredentialRow | Heard) -> str:
     return str(row.detail.get("channel", ""))
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from bot.core.policy import Need
-from bot.core.runbook import Model
+from bot.core.runbook_input import Model
 from bot.settings.fields import (
     PAGES,
     PREFIX,

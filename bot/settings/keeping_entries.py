@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, StringConstraints, model_validator
 
-from bot.core.runbook import Model
+from bot.core.runbook_input import Model
 from bot.settings.fields import WORD, Closes, Day, Label, Labels, Names, Opens, Some, Span, Zone, listed
 
 

@@ -17,6 +17,7 @@ from bot.core.suspicion import looks_like_secret
 from bot.core.words import rotation_number
 from bot.engine.intake import AGAIN, FOREIGN, Heard, Intake, Receipt
 from bot.slack import forms, incident_forms
+from bot.slack.acks import ack_with, said, subject
 from bot.slack.answers import answer, refusal
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.buttons import Bound, read_action, typed_for
@@ -44,7 +45,7 @@ from bot.slack.identity import Identity
 from bot.slack.lane import Lane
 from bot.slack.signing import CONFIRMS, needs_signature, sign
 from bot.slack.submissions import Submissions
-from bot.slack.text import count, escape
+from bot.slack.text import count
 from bot.slack.workflows import Workflows
 from bot.store.database import Database
 
@@ -137,12 +138,12 @@ class Listeners:
         foreign = team_of(body) != home.team and not (home.enterprise and enterprise_of(body) == home.enterprise)
         if foreign:
             self._flood.refuse(account, FOREIGN)
-            return _said(body, "This keyturn belongs to another workspace, so nothing was done.")
+            return said(body, "This keyturn belongs to another workspace, so nothing was done.")
         wait = self._flood.admit(account)
         if wait and within(body, "event", "type") == STEP_RUN:
             return BoltResponse(status=503, body="")  # a workflow waits for it, so that Slack may bring it again
         if wait:
-            return _said(body, f"That was too fast, so nothing was done; try again in {count(int(wait), 'second')}.")
+            return said(body, f"That was too fast, so nothing was done; try again in {count(int(wait), 'second')}.")
         return next()
 
     def _failed(self, error: Exception, body: dict[str, Any]) -> BoltResponse:
@@ -173,14 +174,14 @@ class Listeners:
         try:
             receipt = self._hear(heard)
         except Refused as error:
-            _ack_with(ack, refusal(str(error)))
+            ack_with(ack, refusal(str(error)))
             return
         if receipt.answer is not None:
-            _ack_with(ack, answer(receipt.answer))
+            ack_with(ack, answer(receipt.answer))
             return
         ack()
         if self._has_form(receipt.word) and "yes" not in self._typed_flags(heard):
-            self._open(account, trigger, forms.skeleton(_subject(text), heard.form))
+            self._open(account, trigger, forms.skeleton(subject(text), heard.form))
 
     def _typed_flags(self, heard: Heard) -> Mapping[str, str]:
         return self._intake.read(heard).flags
@@ -431,21 +432,3 @@ class Listeners:
             blocks=said.blocks,
             thread_ts=thread or None,
         )
-
-
-def _said(body: Mapping[str, Any], text: str) -> BoltResponse:
-    """An acknowledgement that says something where the surface can show it."""
-    if body.get("command"):
-        shown = {"response_type": "ephemeral", "text": escape(text, 2000)}
-        return BoltResponse(status=200, body=shown, headers={"content-type": "application/json"})
-    return BoltResponse(status=200, body="")
-
-
-def _ack_with(ack: Ack, message: Message) -> None:
-    ack(response_type="ephemeral", text=message.text, blocks=message.blocks)
-
-
-def _subject(text: str) -> str:
-    """What the skeleton names: the second word of the command, however it is spelled."""
-    words = text.split()
-    return words[1][:80] if len(words) > 1 else "a credential"

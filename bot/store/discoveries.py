@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from datetime import datetime
 from itertools import islice
 from typing import Any
@@ -18,6 +18,7 @@ from bot.store.tables import CREDENTIAL, DISCOVERY, FOUND, ROTATION
 FOUND_BY = "discovery"
 """The source of what nobody declares."""
 _CHUNK = 400
+_VERSION = tuple(one.name for one in fields(Version))
 _C = CREDENTIAL.c
 _due = (
     select(DISCOVERY)
@@ -91,7 +92,7 @@ class DiscoveryWriter(DiscoveryReader, Writing):
             return False
         self.connection.execute(update(DISCOVERY).where(DISCOVERY.c.name == name).values(claimed_until=until))
         rows = {
-            (place, one.version): asdict(one)
+            (place, one.version): {name: getattr(one, name) for name in _VERSION}
             | {"discovery": name, "place": place, "environment": environment, "round": round, "seen_at": self.now}
             for place, one in page
         }

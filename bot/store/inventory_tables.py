@@ -127,7 +127,24 @@ class FoundTable(SQLModel, table=True):
     seen_at: datetime = Field(sa_type=Moment)
 
 
+class PageTable(SQLModel, table=True):
+    """A page about a credential that nobody acts on."""
+
+    __tablename__ = "page"
+    __table_args__: ClassVar[Any] = (partial("page_due", "due_at", where="done_at IS NULL"),)
+    key: str = Field(primary_key=True, sa_type=Words)
+    credential: str = Field(sa_type=Name)
+    environment: str = Field(sa_type=Name)
+    payload: Any = Field(sa_type=Json)
+    due_at: datetime = Field(sa_type=Moment)
+    claimed_until: datetime | None = Field(sa_type=Moment)
+    failures: int = Field(sa_type=Integer)
+    note: str = Field(sa_type=Words)
+    done_at: datetime | None = Field(sa_type=Moment)
+
+
 CREDENTIAL = table(CredentialTable)
 REMINDER = table(ReminderTable)
 DISCOVERY = table(DiscoveryTable)
 FOUND = table(FoundTable)
+PAGE = table(PageTable)

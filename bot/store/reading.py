@@ -16,6 +16,7 @@ from bot.store.counting import Counting
 from bot.store.incidents import IncidentReader
 from bot.store.inventory import InventoryReader
 from bot.store.outbox import OutboxReader
+from bot.store.paging import PageReader
 from bot.store.records import AuditRow, Head, IntentRow, RotationSummary, TargetRow
 from bot.store.rows import read_plan, read_rotation
 from bot.store.tables import (
@@ -133,7 +134,7 @@ Dispatched = tuple[int, int, int]
 """(rotation, step, attempt), as a leg names it."""
 
 
-class Reader(InventoryReader, OutboxReader, IncidentReader, Counting):
+class Reader(InventoryReader, OutboxReader, IncidentReader, PageReader, Counting):
     """One consistent look at the database."""
 
     _locks = False

@@ -209,6 +209,21 @@ class FoundRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PageRow:
+    """A page about a credential that nobody acts on."""
+
+    key: str
+    credential: str
+    environment: str
+    payload: Mapping[str, Any]
+    due_at: datetime
+    claimed_until: datetime | None
+    failures: int
+    note: str
+    done_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
 class DrawingRow:
     """A message that shows a rotation; `ts` is empty until it was posted first."""
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import and_, bindparam, func, or_, select, text, tuple_, update
 
 from bot.core.rotation import OPEN
+from bot.store.columns import micros
 from bot.store.records import CredentialRow, NoticeRow, ReminderRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
@@ -17,12 +18,11 @@ from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
 _CHUNK = 400
 _LOCK = 0x6B65797475_7231  # "keytur1", for pg_try_advisory_xact_lock
 _C = CREDENTIAL.c
+_owner = func.coalesce(_C.owner_override, _C.owner).label("owner")
 _waiting = text("credential.remind_at IS NOT NULL AND credential.removed_at IS NULL")
-_keys = (
-    select(_C.name, _C.environment)
-    .where(_C.remind_at <= bindparam("now"), _waiting)
-    .order_by(_C.remind_at)
-    .limit(bindparam("limit"))
+_KEYS = (
+    "SELECT name, environment FROM credential WHERE remind_at <= {0} AND remind_at IS NOT NULL AND removed_at IS NULL "
+    "ORDER BY remind_at LIMIT {0}"
 )
 _due = (
     select(CREDENTIAL)
@@ -56,16 +56,37 @@ _settle = (
     .where(_C.name == bindparam("of"), _C.environment == bindparam("at"))
     .values({name: bindparam(name) for name in SETTLED})
 )
+_FIELDS = tuple(one.name for one in fields(ReminderRow))
 Key = tuple[str, str]
 """Name and environment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """What decides who hears of a credential. Implements `Target`, whose name decides nothing here."""
+
+    kind: str
+    environment: str
+    owner: str
+    detail: Mapping[str, Any]
+    name: str = ""
 
 
 class ReminderReader(Session):
     """What is due, and what was told."""
 
     def due_keys(self, now: datetime, limit: int = 500) -> list[Key]:
-        """Name and environment of credentials that want a look, the oldest first: nothing but the index is read."""
-        return [(row[0], row[1]) for row in self.connection.execute(_keys, {"now": now, "limit": limit})]
+        """Name and environment of credentials that want a look, the oldest first; straight from the driver."""
+        query = _KEYS.format("?" if self.is_sqlite else "%s")
+        driver: Any = self.connection.connection.driver_connection
+        found: list[Key] = driver.execute(query, (micros(now), limit)).fetchall()
+        return found
+
+    def reminders_for(self, now: datetime, limit: int = 500) -> list[Heard]:
+        """Who may have to hear of what is due now, each once: what has to be looked up before it is told."""
+        due = _due.with_only_columns(_C.kind, _C.environment, _owner, _C.detail, _C.remind_at).subquery()
+        query = select(due.c.kind, due.c.environment, due.c.owner, due.c.detail).distinct()
+        return [Heard(*row) for row in self.connection.execute(query, {"now": now, "limit": limit})]
 
     def reminders_due(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
         """The credentials themselves."""
@@ -138,7 +159,8 @@ class ReminderWriter(ReminderReader, Writing):
     def add_reminders(self, rows: Sequence[ReminderRow]) -> None:
         """Say that these tiers were told. One that was told before is a mistake, and fails."""
         if rows:
-            self.connection.execute(REMINDER.insert(), [asdict(row) | {"told": list(row.told)} for row in rows])
+            values = [{name: getattr(row, name) for name in _FIELDS} | {"told": list(row.told)} for row in rows]
+            self.connection.execute(REMINDER.insert(), values)
 
     def waiting_reminder(self, person: str, channel: str) -> NoticeRow | None:
         """A message with reminders that nobody has begun to send: more can be said in it."""

@@ -10,7 +10,7 @@ from sqlmodel import Field, SQLModel
 
 from bot.core.rotation import OPEN
 from bot.store.columns import Json, Moment, Name, Words, partial, table
-from bot.store.inventory_tables import CREDENTIAL, DISCOVERY, FOUND, REMINDER
+from bot.store.inventory_tables import CREDENTIAL, DISCOVERY, FOUND, PAGE, REMINDER
 
 __all__ = [
     "AUDIT",
@@ -27,6 +27,7 @@ __all__ = [
     "NOTICE",
     "OPEN_INDEX",
     "OVERLAP",
+    "PAGE",
     "PLAN",
     "REMINDER",
     "ROTATION",

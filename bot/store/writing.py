@@ -21,6 +21,7 @@ from bot.store.incidents import IncidentWriter
 from bot.store.intents import IntentWriter
 from bot.store.inventory import InventoryWriter
 from bot.store.outbox import OutboxWriter
+from bot.store.paging import PageWriter
 from bot.store.reading import Reader
 from bot.store.records import Head, TargetWrite
 from bot.store.rows import STEP_FIELDS, plan_row, rotation_row, step_row
@@ -52,7 +53,7 @@ def _warn_before(detail: Mapping[str, Any]) -> timedelta:
     return timedelta(seconds=seconds) if isinstance(seconds, int | float) else WARN_BEFORE
 
 
-class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentWriter, WorkerWriter):
+class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentWriter, PageWriter, WorkerWriter):
     """Everything that one commit stores."""
 
     _locks = True

@@ -72,6 +72,11 @@ class Api:
         changed: Manifest = self._call("PATCH", path, change, query, MERGE)
         return changed
 
+    def replace(self, manifest: Manifest) -> Manifest:
+        """Put an object in the place of the one that is there, whatever that is."""
+        put: Manifest = self._call("PUT", self.path_of(manifest), manifest)
+        return put
+
     def post(self, path: str, body: Manifest) -> Manifest:
         """Call a subresource, such as `…/token`."""
         made: Manifest = self._call("POST", path, body)

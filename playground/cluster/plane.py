@@ -159,6 +159,7 @@ class ControlPlane:
             ],
             "kube-controller-manager": [
                 kubernetes, "kube-controller-manager", *client_options, *alone,
+                "--node-monitor-grace-period=1000h",  # nobody reports for the faked node, which never goes away
                 f"--controllers={','.join(CONTROLLERS)}", f"--root-ca-file={self._authority.file}",
                 f"--service-account-private-key-file={self._signing}",
             ],

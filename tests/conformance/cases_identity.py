@@ -142,4 +142,6 @@ CASES = [
     watch("signing_kid"),
     watch("token_life"),
     watch("current_api_key", client="billing"),
+    watch("api_keys"),
+    watch("signing_keys"),
 ]

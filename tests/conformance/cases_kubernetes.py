@@ -28,8 +28,13 @@ def secret_stage(
         {"secret": name, **params},
         lambda: effects(w.data(name)),
         lambda: shown(w.find("secrets", name)),
-        lambda: [value for value in w.data(name).values() if len(value) > 4],
+        lambda: long_values(w, name),
     )
+
+
+def long_values(w: World, name: str) -> list[str]:
+    """The values of a Secret, without names of versions."""
+    return [value for value in w.data(name).values() if len(value) > 4]
 
 
 @contextmanager
@@ -163,7 +168,7 @@ def issue() -> Iterator[Stage]:
         {"service_account": name, "expires_in": 3600, "to": to},
         effects,
         lambda: shown(w.find("secrets", name)),
-        lambda: list(w.data(name).values()),
+        lambda: long_values(w, name),
     )
     with played(stage):
         yield stage
@@ -200,9 +205,7 @@ def token(word: str) -> Iterator[Stage]:
         params |= {"service_account": "worker"}
     if word != "token_works":
         params |= {"namespace": None}
-    stage = w.stage(
-        params, lambda: 0, lambda: shown(w.find("secrets", "tokens")), lambda: list(w.data("tokens").values())
-    )
+    stage = w.stage(params, lambda: 0, lambda: shown(w.find("secrets", "tokens")), lambda: long_values(w, "tokens"))
     stage.params = {name: value for name, value in stage.params.items() if value is not None}
     with played(stage):
         yield stage
@@ -238,7 +241,11 @@ def last_used() -> Iterator[Stage]:
         w.cluster.wait(lambda: w.api.get(path), "the tracking of tokens")
 
     w.once("legacy", make)
-    with played(w.stage({"secret": "legacy-token"}, seen=lambda: shown(w.find("secrets", "legacy-token")))) as stage:
+    with played(
+        w.stage(
+            {"secret": "legacy-token"}, seen=lambda: (w.find("secrets", "legacy-token") or {})["metadata"]["labels"]
+        )
+    ) as stage:
         yield stage
 
 
@@ -268,7 +275,7 @@ def certificate(params: dict[str, Any]) -> Iterator[Stage]:
     w.once("certificate", lambda: certificate_of(w, "shared-cert"))
     stage = w.stage(
         {"certificate": "shared-cert", **params},
-        seen=lambda: shown(w.find("certificates.cert-manager.io", "shared-cert")),
+        seen=lambda: _renewal(w, w.path("certificates.cert-manager.io", "shared-cert")),
     )
     with played(stage):
         yield stage
@@ -343,13 +350,14 @@ def found(word: str) -> Iterator[Stage]:
 def logged() -> Iterator[Stage]:
     """A pod whose log the stage has written."""
     w = world()
+    node = f"logs-of-{w.namespace}"
 
     def make() -> None:
         kubelet = Kubelet()
         kubelet.logs["logged/web"] = '{"level": "info", "msg": "fine"}'
-        kubelet.join(w.cluster, "logs-of-conformance")
+        kubelet.join(w.cluster, node)
         about = {"name": "logged", "namespace": w.namespace, "labels": {"app": "logged"}}
-        spec = {"nodeName": "logs-of-conformance", "containers": [{"name": "web", "image": "none"}]}
+        spec = {"nodeName": node, "containers": [{"name": "web", "image": "none"}]}
         w.api.create({"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": spec})
         path = w.path("pods", "logged")
         w.cluster.wait(lambda: w.api.get(path)["status"].get("containerStatuses"), "the pod runs")

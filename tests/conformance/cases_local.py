@@ -69,6 +69,12 @@ def current_version() -> Iterator[Stage]:
 
 
 @contextmanager
+def secrets() -> Iterator[Stage]:
+    with files() as (root, client):
+        yield file_stage(root, client, {}, lambda: 0)
+
+
+@contextmanager
 def healthy() -> Iterator[Stage]:
     with shared_estate() as estate:
         gateway = estate.gateways[0]
@@ -94,6 +100,7 @@ CASES = [
     Case("secret_files.point", point, network=False),
     Case("secret_files.remove", remove, network=False),
     Case("secret_files.current_version", current_version, network=False),
+    Case("secret_files.secrets", secrets, network=False),
     Case("http.healthy", healthy, credentials=False, blind=frozenset({"garbage"})),
     Case("manual.record", record, stays=True, timeless=True, network=False, credentials=False),
 ]

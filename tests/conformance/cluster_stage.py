@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import itertools
 import json
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,12 +38,12 @@ class World:
     def __init__(self, cluster: Cluster, folder: Path) -> None:
         self.cluster, self.api = cluster, cluster.api
         self.proxy = FaultProxy(cluster.server, cluster.ca, folder)
-        self.namespace = "conformance"
+        self.namespace = f"conformance-{uuid.uuid4().hex[:8]}"
         about = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": self.namespace}}
         cluster.apply(about)
         cluster.wait(lambda: self.find("serviceaccounts", "default"), "the service account")
         config = cluster.kubeconfig(folder / "kubeconfig", server=self.proxy.url, ca=self.proxy.ca)
-        told = {"clusters": {"default": {"kubeconfig": config}}}
+        told = {"clusters": {"default": {"kubeconfig": config, "timeout": 2}}}
         self.client = kubernetes.Client(kubernetes.Config.model_validate(told), _nobody())
         self.secrets: Secrets = SecretDoor(lambda _: kubernetes.Store(self.client))
         self._numbers = itertools.count(1)

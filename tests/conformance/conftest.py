@@ -70,7 +70,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def _marks(value: Any) -> list[pytest.MarkDecorator]:
     case = value[0] if isinstance(value, tuple) else value
-    return [pytest.mark.cluster, pytest.mark.xdist_group("conformance-cluster")] if case.cluster else []
+    # A word's scenes stay on one worker, which makes the world that they share once; the words are spread.
+    return [pytest.mark.cluster, pytest.mark.xdist_group(case.word)] if case.cluster else []
 
 
 @pytest.fixture(autouse=True)

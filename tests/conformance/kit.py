@@ -1,6 +1,6 @@
 """What the kit asks of an adapter's author: a stage for each word, on which the kit plays its scenes.
 
-Add `cases_<adapter>.py` beside this file with `CASES`; every operation, probe, sensor and fact needs one.
+Add `cases_<adapter>.py` beside this file with `CASES`; every operation, probe, sensor, fact and discovery needs one.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def outcome(call: Callable[[], Any]) -> tuple[Any, KeyturnError | None]:
 
 
 def look(part: Probe | Sensor | Fact | Discovery, p: Any, run: Run) -> Any:
-    """Use a probe, a sensor, a fact, or a discovery to its end."""
+    """Use a probe, a sensor or a fact, or list everything that a discovery finds."""
     if isinstance(part, Discovery):
         return [found for page in part.pages(p, run) for found in page]
     if isinstance(part, Probe):

@@ -1,4 +1,4 @@
-"""One kit for every adapter: what an operation, a probe, a sensor or a fact must do, whatever system it speaks to."""
+"""One kit for every adapter: what operations, probes, sensors, facts and discoveries must do, whatever the system."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from bot.contracts.adapter import (
     Sighting,
     Unclear,
 )
+from bot.core.discovered import usable
 from bot.core.errors import Permanent, Transient
 from tests.conformance.kit import ANSWERS, Case, Stage, cases, look, outcome, ready, recover, run_of
 
@@ -206,7 +207,7 @@ def _calls(case: Case, part: Any, word: str) -> int:
         return stage.calls() - before
 
 
-# --- probes, sensors, facts -------------------------------------------------------------------------------------------
+# --- probes, sensors, facts, discoveries ------------------------------------------------------------------------------
 
 
 def test_it_sees_and_changes_nothing(watcher: Case, parts: Catalog) -> None:
@@ -216,6 +217,9 @@ def test_it_sees_and_changes_nothing(watcher: Case, parts: Catalog) -> None:
         before = stage.snapshot()
         seen = look(subject, p, run_of(stage))
         assert stage.snapshot() == before
+    if issubclass(part, Discovery):
+        _is_a_list(watcher, seen)
+        return
     kind: type[Any] = Reading if issubclass(part, Probe) else Sighting if issubclass(part, Sensor) else Known
     assert isinstance(seen, kind) or issubclass(part, Discovery)
     if issubclass(part, Discovery):
@@ -232,6 +236,20 @@ def test_it_sees_and_changes_nothing(watcher: Case, parts: Catalog) -> None:
         assert seen.at is None or seen.at >= seen.since or seen.at.tzinfo is not None
     if isinstance(seen, Known):
         assert seen.source
+
+
+def _is_a_list(watcher: Case, seen: list[Any]) -> None:
+    """Versions that can be kept: each once, at a place of the adapter's own, with dates that have a zone."""
+    assert seen, "the stage shows a world in which there is something"
+    assert all(isinstance(one, Found) for one in seen)
+    adapter = watcher.word.partition(".")[0]
+    for one in seen:
+        assert usable(one.place)
+        assert usable(one.version)
+        assert one.place.startswith(f"{adapter}:")
+        assert one.kind
+        assert all(at is None or at.tzinfo is not None for at in (one.created_at, one.expires_at))
+    assert len({(one.place, one.version) for one in seen}) == len(seen)
 
 
 def test_what_cannot_be_seen_is_never_good(spoiled_watcher: tuple[Case, str], parts: Catalog) -> None:

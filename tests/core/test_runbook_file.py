@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from bot.core.document import DEEPEST, LARGEST, read
 from bot.core.errors import Invalid
-from bot.core.runbook import AskStep, CheckStep, DoStep, Input, Kind, QuietStep, WaitStep, kind_of, words_of
+from bot.core.runbook import AskStep, CheckStep, DoStep, Kind, QuietStep, WaitStep, kind_of, words_of
 from bot.core.runbook_file import load, loads, schema
+from bot.core.runbook_input import Input
 
 GOOD = """\
 runbook: small

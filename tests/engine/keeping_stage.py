@@ -81,7 +81,7 @@ class Keep:
         rules: Rules | None = None,
         automatic: tuple[Automatic, ...] = (),
         calendar: Calendar | None = None,
-        at: datetime = MONDAY,
+        at: datetime | None = MONDAY,
     ) -> None:
         self.database = database
         everything = Role("all", Who(everyone=True), frozenset(Need) - {Need.APPROVE})
@@ -108,7 +108,8 @@ class Keep:
         )
         self.discoveries = Discoveries(database, self, nothing, (self.find,))  # type: ignore[arg-type]  # discovers only
         self.owners = Owners(database, self.rules, self.reminders.recipients, "C0DEFAULT")
-        self.go_to(at)
+        if at is not None:
+            self.go_to(at)
 
     def discovery(self, word: str) -> Discovery:
         return self.system

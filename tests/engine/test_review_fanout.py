@@ -13,7 +13,7 @@ from bot.contracts.adapter import Absent, Effect, Model, Observed, Operation, Ou
 from bot.core.decide import decide
 from bot.core.errors import Permanent
 from bot.core.plan import PlannedStep
-from bot.core.rotation import Began, Done, Ended, Failed, Opened, RolledBack, Rotation, State, TakenOver, Voted
+from bot.core.rotation import Began, Done, Ended, Failed, Opened, RolledBack, Rotation, Stage, State, TakenOver, Voted
 from bot.core.runbook import DoStep, Section
 from bot.engine.announce import _told
 from bot.engine.executor import Executor
@@ -138,6 +138,20 @@ def test_the_undo_of_a_half_done_fan_out_is_told_what_was_given(database: Databa
     with database.read() as reader:
         failed = reader.targets(started.number, 0)["gw-1"]
     assert (failed.stage, dict(failed.outputs)) == ("failed", {"changed": False, "name": "gw-1"})
+
+
+class Leaves(Restart):
+    """Leaves something in place on purpose, and says so."""
+
+    def undo(self, p: Restart.Params, run: Run, outputs: Outputs) -> str | None:  # type: ignore[override]
+        return f"the key of {p.name} stays, to verify what it signed"
+
+
+def test_what_an_undo_leaves_on_purpose_is_said(database: Database, noted: Noted) -> None:
+    started = request_fanout(database, each=None, **{"with": {"name": "billing"}})
+    run_all(database, make(database, Leaves(lambda name: roll_back(database, started.number))), noted)
+    run = load(database, started.number).steps[0]
+    assert (run.stage, run.evidence) == (Stage.UNDONE, "the key of billing stays, to verify what it signed")
 
 
 def request_fanout(database: Database, **more: Any) -> Rotation:

@@ -108,8 +108,8 @@ class Year:
         act(database, name)
 
 
-def judge(database: Database, year: Year, rules: Rules) -> list[str]:
-    """Everything that went wrong."""
+def judge(database: Database, year: Year, rules: Rules, lag: timedelta = timedelta(0)) -> list[str]:
+    """Everything that went wrong. `lag` is how late a replica may look."""
     with database.read() as reader:
         now = reader.now
         told: dict[str, set[tuple[datetime, str]]] = {}
@@ -130,7 +130,8 @@ def judge(database: Database, year: Year, rules: Rules) -> list[str]:
         hours = rules.hours(row.owner)
         for tier in tiers(era.dates, rules.before(row), rules.stages(row), hours):
             ends = era.ends or now
-            wanted = tier.at <= ends - SLACK or max(tier.at, tier.expiry) + AFTER <= ends
+            at = max(tier.at, era.begins)
+            wanted = at <= ends - SLACK - lag or max(at, tier.expiry) + AFTER + lag <= ends
             if wanted and tier.key not in told[era.name]:
                 problems.append(f"{era.name}: {tier.name} of {tier.expiry} was not told by {ends}")
     return problems

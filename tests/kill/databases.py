@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import tempfile
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests import postgres
@@ -87,3 +91,11 @@ class PostgresBench(Bench):
 
     def _place(self, number: int) -> str:
         return f"{self._name}_{number}" if number else postgres.TEMPLATE
+
+
+@contextmanager
+def workplace() -> Iterator[Path]:
+    """A folder, in memory where that exists: a killed process loses nothing that a disk would have kept for it."""
+    memory = Path("/dev/shm")
+    with tempfile.TemporaryDirectory(prefix="kill-", dir=memory if os.access(memory, os.W_OK) else None) as name:
+        yield Path(name)

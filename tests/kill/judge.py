@@ -67,10 +67,26 @@ class Verdict:
     problems: list[str] = field(default_factory=list)
     told: Counter[str] = field(default_factory=Counter)
     """How often what was decided and told to people: audit events, and keys of notices without their numbers."""
+    done: Counter[str] = field(default_factory=Counter)
+    """How often something was done to the world that is to be done as often as in an undisturbed run."""
 
 
 def judge(database_url: str, story: Story, estate: Estate, before: Before) -> Verdict:
     """Look everywhere."""
+    verdict = judge_bot(database_url, story)
+    problems = verdict.problems
+    after = Before.of(estate)
+    if story.credential == "identity-signing":
+        problems += _judge_signing(before.signing, after.signing, story)
+    else:
+        problems += _judge_api_key(before.api, after.api, story, estate.secrets_directory / "billing")
+    if after.failures != before.failures:
+        problems.append(f"{after.failures - before.failures} logins failed")
+    return verdict
+
+
+def judge_bot(database_url: str, story: Story) -> Verdict:
+    """Look at what the bot itself has stored."""
     database = Database.open(database_url)
     try:
         with database.read() as reader:
@@ -97,13 +113,6 @@ def judge(database_url: str, story: Story, estate: Estate, before: Before) -> Ve
             began.add(key)
         if row.event in ("step.outcome", "undo.outcome") and key not in began:
             problems.append(f"{key} has an outcome without an earlier intent")
-    after = Before.of(estate)
-    if story.credential == "identity-signing":
-        problems += _judge_signing(before.signing, after.signing, story)
-    else:
-        problems += _judge_api_key(before.api, after.api, story, estate.secrets_directory / "billing")
-    if after.failures != before.failures:
-        problems.append(f"{after.failures - before.failures} logins failed")
     return verdict
 
 

@@ -157,7 +157,7 @@ def _late(rotation: Rotation, due: datetime, now: datetime, rarely: int) -> date
     looks = rotation.steps[at].attempt if at is not None else 0
     if looks < 2 or due <= now:
         return due
-    late: timedelta = (due - now) * rarely ** (looks - 1)
+    late: timedelta = (due - now) * rarely ** min(looks - 1, 8)
     return min(now + late, due + MOST_LATE)
 
 

@@ -62,7 +62,8 @@ class Scene:
         return self._at
 
     def _programs(self) -> list[tuple[Any, tuple[str, ...]]]:
-        return [(self._estate.clients, CLIENTS), *((gateway, GATEWAY) for gateway in self._estate.gateways)]
+        clients = [(self._estate.clients, CLIENTS)] if self._estate.clients else []
+        return [*clients, *((gateway, GATEWAY) for gateway in self._estate.gateways)]
 
 
 def _rows(found: Any) -> list[tuple[Any, ...]]:

@@ -43,7 +43,7 @@ class Story:
 
 SIGNERS = "allowed_signers"
 """Name of the file with everybody's public keys."""
-_OWNERS = {"identity-signing": "alice", "billing-api-key": "dave"}
+_OWNERS = {"identity-signing": "alice", "billing-api-key": "dave", "proxy-signing": "alice", "callers-key": "dave"}
 
 
 def _ordinary(credential: str, *more: Line, keeps_old: bool = False) -> Story:
@@ -77,6 +77,8 @@ _BACK = Line("bob", 'rollback R-{number} --reason "errors"', at="quiet")
 STORIES = {
     "signing-key": _ordinary("identity-signing"),
     "api-key": _ordinary("billing-api-key"),
+    "versioned-secret": _ordinary("proxy-signing"),
+    "api-key-in-secret": _ordinary("callers-key"),
     "signing-key-back": _ordinary("identity-signing", _BACK, keeps_old=True),
     "api-key-back": _ordinary("billing-api-key", _BACK, keeps_old=True),
     "signing-key-revoked": _emergency("identity-signing", "replace-first"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +10,8 @@ import pytest
 
 from tests import postgres
 from tests.kill.databases import PostgresBench, SqliteBench
-from tests.kill.harness import Harness, Recording, Unreached, harness
+from tests.kill.harness import Harness, harness
+from tests.kill.visits import check_caught, visit
 
 pytestmark = [pytest.mark.kill, pytest.mark.timeout(900)]
 ON_SQLITE = int(os.environ.get("KEYTURN_KILL_EVERY", "6"))
@@ -32,14 +32,6 @@ EMERGENCIES = {
 
 
 @pytest.fixture
-def folder() -> Iterator[Path]:
-    """In memory where that exists: a killed process loses nothing that a disk would have kept for it."""
-    memory = Path("/dev/shm")
-    with tempfile.TemporaryDirectory(prefix="kill-", dir=memory if os.access(memory, os.W_OK) else None) as name:
-        yield Path(name)
-
-
-@pytest.fixture
 def on_sqlite(folder: Path, sqlite_template: Path) -> Iterator[Harness]:
     with harness(folder, SqliteBench(sqlite_template, folder)) as made:
         yield made
@@ -49,31 +41,6 @@ def on_sqlite(folder: Path, sqlite_template: Path) -> Iterator[Harness]:
 def on_postgresql(folder: Path, postgres_server: postgres.Server) -> Iterator[Harness]:
     with harness(folder, PostgresBench(postgres_server, f"kill_{os.getpid()}")) as made:
         yield made
-
-
-def kill(killer: Harness, calm: Recording, number: int) -> list[str]:
-    """What is wrong after a kill at this boundary, compared with the undisturbed run."""
-    try:
-        verdict = killer.kill(calm, number)
-    except AssertionError as error:
-        return [f"{type(error).__name__}: {str(error)[-600:]}"]
-    ended = [] if verdict.state == calm.verdict.state else [f"ended as {verdict.state}"]
-    more, less = verdict.told - calm.verdict.told, calm.verdict.told - verdict.told
-    told = [f"told too often {dict(more)}, not told {dict(less)}"] if more or less else []
-    return verdict.problems + ended + told
-
-
-def visit(killer: Harness, story: str, every: int) -> tuple[Recording, dict[str, list[str]]]:
-    """An undisturbed run, then one killed at each boundary of it, or at every so many; what went wrong, by boundary."""
-    calm = killer.record(story)
-    assert calm.verdict.problems == []
-    wrong: dict[str, list[str]] = {}
-    for number, crossing in list(enumerate(calm.crossings))[::every]:
-        # Once more: a busy machine can starve the estate's own threads, but a defect fails at its boundary each time.
-        found = kill(killer, calm, number) and kill(killer, calm, number)
-        if found:
-            wrong[crossing] = found
-    return calm, wrong
 
 
 @pytest.mark.parametrize("story", FORWARD)
@@ -118,19 +85,4 @@ def test_an_emergency_survives_kills_on_postgresql(on_postgresql: Harness, story
 @pytest.mark.parametrize("story", [*FORWARD, "signing-key-contained", "api-key-contained"])
 def test_a_naive_engine_fails(on_sqlite: Harness, story: str) -> None:
     """The control: an engine that repeats without looking must be caught, or the judge is blind."""
-    calm = on_sqlite.record(story, naive=True)
-    assert calm.verdict.problems == []
-    effects = [
-        number
-        for number, name in enumerate(calm.crossings)
-        if "/after POST" in name and ("rotate#" in name or "api-keys#" in name)
-    ]
-    assert effects
-    for number in effects:
-        try:
-            verdict = on_sqlite.kill(calm, number)
-        except Unreached:
-            raise
-        except AssertionError:
-            continue
-        assert verdict.problems, calm.crossings[number]
+    check_caught(on_sqlite, story, lambda name: "/after POST" in name and ("rotate#" in name or "api-keys#" in name))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -50,6 +51,28 @@ def test_an_empty_database_is_refused_until_it_is_migrated(empty: str, open_data
         (row,) = reader.history()
     assert (row.event, row.actor) == ("schema.migrated", "keyturn")
     assert (row.detail["from"], row.detail["to"]) == ("", schema.revisions()[-1])
+
+
+def test_credentials_of_the_first_schema_are_kept_and_looked_at(empty: str, open_database: Opener) -> None:
+    database = open_database(empty)
+    _upgrade_to(database, "0001")
+    columns = "name, environment, kind, owner, runbook, inputs, detail, source, next_due"
+    values = "'checkout', 'production', 'api-key', 'alice', 'identity-api-key', '{}', '{}', 'settings', 5"
+    with database.engine.begin() as connection:
+        connection.execute(text(f"INSERT INTO credential ({columns}) VALUES ({values})"))
+    assert database.migrate() == schema.revisions()[1:]
+    with database.read() as reader:
+        (row,) = reader.credential("checkout")
+        assert (row.status, row.due_source, row.place, row.versions) == ("known", "cadence", "", 0)
+        assert [found.name for found in reader.reminders_due(reader.now)] == ["checkout"]
+
+
+def _upgrade_to(database: Database, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
 
 
 def test_eight_processes_migrate_once(empty: str, open_database: Opener) -> None:

@@ -87,8 +87,8 @@ def test_ten_thousand_waiting_rotations_cost_nothing(database: Database) -> None
 
 
 def test_reminders_use_their_partial_index(database: Database) -> None:
-    for query in (reminding._due, reminding._keys):
-        assert "credential_remind" in explained(database, query, now=samples.NOW, limit=10)
+    assert "credential_remind" in explained(database, reminding._due, now=samples.NOW, limit=10)
+    assert "credential_remind" in explained(database, text(reminding._KEYS.format(10)))
 
 
 def test_reminders_among_many_credentials(database: Database) -> None:

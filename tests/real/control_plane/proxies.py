@@ -230,6 +230,8 @@ class _FaultServer(ThreadingHTTPServer):
 
 class _Relay(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = -1  # one packet for an answer, where three would wait for each other
     server: _FaultServer
     far: http.client.HTTPSConnection | None = None
 
@@ -275,6 +277,7 @@ class _Relay(BaseHTTPRequestHandler):
             self.send_header("Retry-After", str(answer.retry_after))
         self.end_headers()
         self.wfile.write(text)
+        self.wfile.flush()
 
     def _ask(self, body: bytes) -> http.client.HTTPResponse:
         """Over the connection that this client's calls have used before: a handshake takes longer than most calls."""

@@ -25,12 +25,18 @@ TOKEN = "keyturn-R-7-step-0a1b2c3d"
 class Bench:
     """Words of the adapter in one namespace, and the namespace as its owner sees it."""
 
-    def __init__(self, cluster: Cluster, namespace: str, kubeconfig: Path) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, kubeconfig: Path | None) -> None:
         self.cluster, self.api, self.namespace = cluster, cluster.api, namespace
-        self.kubeconfig = kubeconfig
-        told = {"kubernetes": {"clusters": {"default": {"kubeconfig": str(kubeconfig)}}}}
-        self.catalog = Catalog(told, lambda: self.secrets)
+        self.file = kubeconfig
+        clusters = {"default": {"kubeconfig": str(kubeconfig)}} if kubeconfig else {}
+        self.catalog = Catalog({"kubernetes": {"clusters": clusters}}, lambda: self.secrets)
         self.secrets = SecretDoor(self.catalog.store)
+
+    @property
+    def kubeconfig(self) -> Path:
+        """The file that its credentials are in."""
+        assert self.file is not None
+        return self.file
 
     @property
     def client(self) -> kubernetes.Client:
@@ -74,7 +80,7 @@ class Bench:
         assert isinstance(probe, Probe)
         return probe.measure(p, self.run())
 
-    def until(self, word: str, **params: Any) -> Reading:
+    def until(self, word: str, *, patience: float = 60.0, **params: Any) -> Reading:
         """Measure until it passes."""
         readings: list[Reading] = []
 
@@ -83,7 +89,7 @@ class Bench:
             return bool(readings[-1].passed)
 
         try:
-            self.cluster.wait(passes, word)
+            self.cluster.wait(passes, word, patience)
         except ClusterError as error:
             raise AssertionError(f"{error}: {readings[-1].evidence}") from None
         return readings[-1]

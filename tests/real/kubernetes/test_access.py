@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -87,6 +88,36 @@ def test_credentials_that_were_renewed_on_disk_are_used(bench: Bench) -> None:
         bench.fact("active_version", secret="admin")
     token.write_text(good)
     assert bench.fact("active_version", secret="admin") == "v1", "a token file is read again when it is refused"
+
+
+def test_a_pod_of_the_cluster_uses_its_own_account(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a kubeconfig, from the files and variables that a kubelet gives to every pod; renewed by it too."""
+    from kubernetes.config import incluster_config
+
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    needed = {f"secrets: get, patch @ default/{bench.namespace}/admin"}
+    account = bench.cluster.account(bench.namespace, "keyturn", rules(needed))
+    token = tmp_path / "token"
+    token.write_text(bench.cluster.token(account))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(bench.cluster.ca))
+    server = urlsplit(bench.cluster.server)
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(server.hostname))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(server.port))
+    pod = Bench(bench.cluster, bench.namespace, None)
+    assert pod.fact("active_version", secret="admin") == "v1"
+    token.write_text("expired-token-0123456789")
+    pod.client._connections["default"].api(unless=pod.client._connections["default"].api())
+    with pytest.raises(Permanent, match="401"):
+        pod.fact("active_version", secret="admin")
+    token.write_text(bench.cluster.token(account))
+    assert pod.do("add_key", secret="admin")["version"] == "v2"
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST")
+    with pytest.raises(Permanent, match="cannot be loaded") as caught:
+        Bench(bench.cluster, bench.namespace, None).fact("active_version", secret="admin")
+    assert "in a pod" in caught.value.hint
 
 
 def test_a_kubeconfig_that_cannot_be_used_says_so(bench: Bench) -> None:

@@ -142,7 +142,7 @@ def test_fifty_are_restarted_at_once_by_label(bench: Bench) -> None:
         list(pool.map(lambda name: bench.do("restart", workload=name), found))
     assert time.monotonic() - begun < 60
     for name in found:
-        bench.until("rolled_out", workload=name)
+        bench.until("rolled_out", patience=100, workload=name)
 
 
 def _labelled(bench: Bench, name: str) -> dict[str, Any]:
@@ -289,3 +289,9 @@ def test_a_setting_is_read_where_it_is_live(bench: Bench) -> None:
         with pytest.raises(Permanent) as caught:
             bench.fact("setting", **given)
         assert LITERAL not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_duration_is_a_default_too(bench: Bench) -> None:
+    bench.cluster.apply(deployment(bench.namespace, "web"))
+    assert bench.fact("setting", workload="deployment/web", variable="TTL", default="90d") == 90 * 86400
+    assert bench.fact("setting", workload="deployment/web", variable="TTL", default=60) == 60

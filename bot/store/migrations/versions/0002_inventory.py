@@ -19,6 +19,7 @@ def upgrade() -> None:
     widen_credentials()
     create_reminders()
     create_discoveries()
+    create_pages()
     op.execute("UPDATE credential SET due_source = 'cadence' WHERE next_due IS NOT NULL")
     op.execute("UPDATE credential SET remind_at = 0 WHERE removed_at IS NULL")  # everything is looked at once
 
@@ -101,3 +102,21 @@ def create_discoveries() -> None:
     )
     op.create_index("found_of_place", "found", ["place", "environment"])
     op.create_index("found_of_round", "found", ["discovery", "round", "place"])
+
+
+def create_pages() -> None:
+    """Pages about credentials that nobody acts on."""
+    op.create_table(
+        "page",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("credential", NAME, nullable=False),
+        sa.Column("environment", NAME, nullable=False),
+        sa.Column("payload", sa.Text(), nullable=False),
+        sa.Column("due_at", sa.BigInteger(), nullable=False),
+        sa.Column("claimed_until", sa.BigInteger(), nullable=True),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("note", sa.Text(), nullable=False),
+        sa.Column("done_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("key"),
+    )
+    partial("page_due", "page", ["due_at"], "done_at IS NULL")

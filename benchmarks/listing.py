@@ -1,0 +1,88 @@
+"""Lists an estate in a process of its own: `python -m benchmarks.listing keyturn|floor <json>`.
+
+Prints seconds, growth of the resident memory at its peak (KiB), and how many things were seen, as a line of JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+PAGE = "500"
+BARE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+
+
+def floor(given: dict[str, Any]) -> Callable[[], int]:
+    """Bare pages of metadata, parsed and thrown away: what the API server and JSON cost by themselves."""
+    trust = ssl.create_default_context(cafile=given["ca"])
+    headers = {"Authorization": f"Bearer {given['token']}", "Accept": BARE}
+    http = httpx.Client(base_url=given["server"], verify=trust, headers=headers, timeout=60, trust_env=False)
+    http.get("/version").raise_for_status()
+
+    def count(path: str) -> int:
+        seen, query = 0, {"limit": PAGE}
+        while True:
+            page = http.get(path, params=query).raise_for_status().json()
+            seen += len(page["items"])
+            if not page["metadata"].get("continue"):
+                return seen
+            query = {"limit": PAGE, "continue": page["metadata"]["continue"]}
+
+    namespace = given["namespace"]
+    paths = (f"/api/v1/namespaces/{namespace}/secrets", f"/apis/apps/v1/namespaces/{namespace}/deployments")
+    return lambda: sum(count(path) for path in paths)
+
+
+def keyturn(given: dict[str, Any]) -> Callable[[], int]:
+    """The adapter's discovery of Secrets, and its list of workloads by label."""
+    from adapters.kubernetes.client import Client, Config
+    from adapters.kubernetes.consumers import Restartable
+    from adapters.kubernetes.discovery import Secrets
+    from adapters.kubernetes.places import Place
+    from bot.contracts.adapter import Run
+
+    client = Client(Config.model_validate({"clusters": {"default": {"kubeconfig": given["kubeconfig"]}}}), None)  # type: ignore[arg-type]  # reads none
+    log = logging.LoggerAdapter(logging.getLogger(__name__), {})
+    run = Run("R-1", "benchmark", "alice", None, datetime.now(UTC), log, time.monotonic() + 300)  # type: ignore[arg-type]  # reads none
+    namespace = given["namespace"]
+    client.look(run, Place("default", "configmaps", namespace, "none"))
+    secrets, workloads = Secrets(client), Restartable(client)
+    where = Secrets.Params(namespace=namespace)
+    labelled = Restartable.Params(namespace=namespace, selector=given["selector"])
+
+    def count() -> int:
+        found = sum(len(page) for page in secrets.pages(where, run))
+        listed = workloads.read(labelled, run).value
+        assert isinstance(listed, list)
+        return found + len(listed)
+
+    return count
+
+
+def main() -> None:
+    """Measure once."""
+    count = {"floor": floor, "keyturn": keyturn}[sys.argv[1]](json.loads(sys.argv[2]))
+    Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
+    before = _status("VmRSS")
+    began = time.perf_counter()
+    seen = count()
+    seconds = time.perf_counter() - began
+    print(json.dumps({"seconds": seconds, "growth": _status("VmHWM") - before, "seen": seen}))
+
+
+def _status(name: str) -> int:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return int(next(line for line in lines if line.startswith(f"{name}:")).split()[1])
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,123 @@
+"""Pages people about credentials that nobody acts on, with the adapter that incidents page with."""
+
+from __future__ import annotations
+
+import logging
+import time
+import traceback
+from collections.abc import Sequence
+from datetime import timedelta
+
+from bot.contracts.adapter import Run, Secrets
+from bot.contracts.registry import Registry
+from bot.core.errors import KeyturnError, Permanent, Transient
+from bot.core.events import Entry, Event
+from bot.core.incident_rules import Errand
+from bot.core.reminders import Stage, Tier
+from bot.engine.errands import ALLOWED_SECONDS, CLAIMED_SECONDS, defaults
+from bot.engine.lane import nap_until
+from bot.engine.scope import parameters
+from bot.store.database import Database
+from bot.store.records import CredentialRow, PageRow
+from bot.store.writing import Transaction
+
+log = logging.getLogger(__name__)
+LONGEST_DELAY = 300.0
+MOST_FAILURES = 200
+
+
+def page(tx: Transaction, row: CredentialRow, found: Sequence[Tier], stages: Sequence[Stage]) -> None:
+    """Ask for a page for each escalation that wants one, in the transaction that keeps it as told."""
+    for tier in found:
+        if tier.stage is not None and tier.stage < len(stages) and stages[tier.stage].page:
+            expiry = f"{tier.expiry:%Y%m%d%H%M%S}"
+            key = f"page-{row.name}-{row.environment}-{expiry}-{tier.name}"
+            tx.add_page(key, row.name, row.environment, {"expiry": tier.expiry.isoformat(), "owner": row.owner})
+
+
+class Pager:
+    """`turn` is what a lane runs."""
+
+    def __init__(self, database: Database, registry: Registry, secrets: Secrets, errand: Errand | None) -> None:
+        self._database = database
+        self._registry = registry
+        self._secrets = secrets
+        self._errand = errand
+
+    def turn(self) -> float:
+        """Send the page that is due; returns in how many real seconds there may be another."""
+        with self._database.read() as reader:
+            now, due = reader.now, reader.next_page_at()
+        if due is None or due > now:
+            return nap_until(self._database, due, now)
+        with self._database.begin() as tx:
+            row = tx.claim_page(tx.now, tx.now + timedelta(seconds=CLAIMED_SECONDS * self._database.clock.rate))
+            if row is None:
+                return 0.5
+            found = tx.credential(row.credential, row.environment)
+            moved = not found or found[0].next_due is None or found[0].next_due.isoformat() > row.payload["expiry"]
+            if moved or self._errand is None:
+                tx.finish_page(row.key, "needless: it was replaced meanwhile" if moved else "not configured")
+                return 0.0
+            detail = {"errand": "page", "key": row.key, "attempt": row.failures + 1}
+            tx.audit(Entry(Event.ERRAND_INTENT, "keyturn", credential=row.credential, detail=detail))
+        self._send(row, self._errand)
+        return 0.0
+
+    def _send(self, row: PageRow, errand: Errand) -> None:
+        delay, problem = timedelta(0), ""
+        try:
+            operation = self._registry.operation(errand.do)
+            scope = _scope(row)
+            p = parameters(operation.Params, {}, errand.arguments, {"incident": scope}, defaults("page", scope))
+            operation.ensure(p, self._run(row))
+        except Transient as error:
+            delay, problem = error.delay, str(error)
+        except Permanent as error:
+            problem = f"{error}; {error.hint}".rstrip("; ")
+        except KeyturnError as error:
+            problem = str(error)
+        except Exception as error:  # noqa: BLE001 - an adapter's mistake must not end the lane; its text may hold anything
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            problem = f"{type(error).__name__} at {where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+        said = problem.split("\n", 1)[0][:300]
+        wait = min(2.0 ** min(row.failures, 20), LONGEST_DELAY)
+        with self._database.begin() as tx:
+            detail = {"errand": "page", "key": row.key, "said": f"failed: {said}" if said else "done"}
+            tx.audit(Entry(Event.ERRAND_OUTCOME, "keyturn", credential=row.credential, detail=detail))
+            if not said:
+                tx.finish_page(row.key)
+            elif row.failures + 1 >= MOST_FAILURES:
+                tx.finish_page(row.key, f"given up: {said}")
+            else:
+                later = max(delay, timedelta(seconds=wait)) * self._database.clock.rate
+                tx.postpone_page(row.key, tx.now + later, row.failures + 1, said)
+
+    def _run(self, row: PageRow) -> Run:
+        """The token is one for all pages of an expiry, so that they are one alert."""
+        return Run(
+            rotation="reminder",
+            token=f"keyturn-{row.credential}-{row.environment}-{row.payload['expiry'][:19]}",
+            operator="keyturn",
+            secrets=self._secrets,
+            now=self._database.now(),
+            log=logging.LoggerAdapter(log, {"credential": row.credential}),
+            deadline=time.monotonic() + ALLOWED_SECONDS,
+        )
+
+
+def _scope(row: PageRow) -> dict[str, str]:
+    """What the arguments of `incidents.page` can look up, as for an emergency."""
+    day = row.payload["expiry"][:16].replace("T", " ")
+    owner = row.payload.get("owner") or "nobody"
+    return {
+        "id": f"{row.credential}@{row.environment}",
+        "credential": row.credential,
+        "environment": row.environment,
+        "reason": f"it is due on {day} UTC, and nobody acts; its owner is {owner}",
+        "order": "",
+        "summary": f"{row.credential} ({row.environment}) is due on {day} UTC, and nobody acts",
+        "severity": "high",
+        "opened_by": "keyturn",
+        "opened_at": f"{row.due_at:%Y-%m-%d %H:%M} UTC",
+    }

@@ -1,0 +1,190 @@
+"""Rotations that policy starts: once for each date, with consent where it is wanted, and never silently not at all."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from pathlib import Path
+
+import pytest
+
+from bot.contracts.adapter import Effect, Operation, Outputs, Run
+from bot.core.automatic import Automatic, rule_of, starts_at
+from bot.core.errors import Permanent
+from bot.core.incident_rules import Errand
+from bot.core.policy import ApprovalRule, Who
+from bot.core.reminders import Rules, Stage
+from bot.core.rotation import State
+from bot.core.schedule import Dates
+from bot.core.windows import Calendar, Freeze, Window
+from bot.engine.automatic import Starter
+from bot.engine.paging import Pager
+from bot.engine.reminders import Reminders, Setting
+from bot.store.database import Database
+from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+from tests.engine.stage import ORDINARY
+from tests.engine.stage import Stage as World
+
+NAME = "identity-signing"
+WEEK = 7 * DAY
+ALONE = ApprovalRule(count=0, who=Who(groups=frozenset({"sec-oncall"})))
+
+
+class Machine:
+    """A world whose policy starts rotations."""
+
+    def __init__(
+        self, database: Database, folder: Path, rule: ApprovalRule, ask_ahead: timedelta = timedelta(0)
+    ) -> None:
+        self.world = World(database, folder, (rule,))
+        rules = (Automatic(ask_ahead=ask_ahead, classes=frozenset({"signing-key"})),)
+        setting = Setting(Rules(), rules, Calendar(), {})
+        self.reminders = Reminders(database, self.world.policy, self.world.people, setting)
+        self.starter = Starter(database, self.world.board.start_by_policy, rules, self.reminders.recipients)
+        self.database = database
+        with database.begin() as tx:
+            tx.connection.exec_driver_sql(f"UPDATE credential SET cadence = {int(WEEK.total_seconds() * 1e6)}")
+            tx.update_credential(NAME, PRODUCTION, last_rotated_at=tx.now, remind_at=tx.now)
+        self.reminders.turn()
+
+    def pass_time(self, by: timedelta) -> None:
+        self.world.clock.advance(by)
+        self.reminders.turn()
+        self.starter.turn()
+        self.reminders.turn()
+
+    def open(self) -> list[State]:
+        with self.database.read() as reader:
+            return [row.state for row in reader.rotations(credential=NAME)]
+
+
+def test_it_starts_by_itself_once_before_it_is_due(database: Database, tmp_path: Path) -> None:
+    machine = Machine(database, tmp_path, ALONE)
+    machine.pass_time(6 * DAY)
+    assert machine.open() == []
+    machine.pass_time(20 * HOUR)
+    assert machine.open() == [State.APPROVED]
+    with database.read() as reader:
+        (row,) = reader.rotations(credential=NAME)
+        assert (row.requester, row.owner) == ("keyturn", "alice")
+        assert reader.history(event="credential.started-by-policy")
+    machine.pass_time(HOUR)
+    assert len(machine.open()) == 1
+    machine.world.work()
+    machine.pass_time(2 * DAY)
+    assert len(machine.open()) == 1, "it was started twice for one date"
+
+
+def test_where_policy_wants_consent_it_is_asked_for_ahead(database: Database, tmp_path: Path) -> None:
+    machine = Machine(database, tmp_path, ORDINARY, ask_ahead=DAY)
+    machine.pass_time(5 * DAY + 12 * HOUR)
+    assert machine.open() == [State.REQUESTED]
+    with database.read() as reader:
+        rotation = reader.rotation(reader.rotations(credential=NAME)[0].number)
+    assert rotation is not None
+    assert machine.world.vote("bob", rotation, sign=False).state is State.APPROVED
+
+
+def test_a_start_that_fails_is_told_once_and_tried_again(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = Machine(database, tmp_path, ALONE)
+    draft = machine.world.plans.draft
+
+    def broken(*args: object, **more: object) -> None:
+        raise Permanent("no adapter offers it", "install it")
+
+    monkeypatch.setattr(machine.world.plans, "draft", broken)
+    machine.pass_time(6 * DAY + 20 * HOUR)
+    for _ in range(3):
+        machine.pass_time(HOUR + timedelta(minutes=1))
+    with database.read() as reader:
+        assert len(reader.history(event="credential.not-started-by-policy")) == 1
+        assert reader.rotations(credential=NAME) == []
+    monkeypatch.setattr(machine.world.plans, "draft", draft)
+    machine.pass_time(HOUR + timedelta(minutes=1))
+    assert machine.open() == [State.APPROVED]
+
+
+def test_the_last_opening_before_it_is_due_is_used() -> None:
+    target = declared("key")
+    tuesdays = Window("tuesdays", time(10), time(12), days=frozenset({1}))
+    dates = Dates(cadence=30 * DAY, last_rotated_at=MONDAY)  # due on a Wednesday
+    at = starts_at(Automatic(), target, dates, Calendar((tuesdays,), ()))
+    assert at == datetime(2027, 2, 2, 10, tzinfo=UTC)
+    assert dates.due == datetime(2027, 2, 3, 12, tzinfo=UTC)
+    frozen = Calendar((tuesdays,), (Freeze("f", MONDAY + 20 * DAY, MONDAY + 40 * DAY),))
+    assert starts_at(Automatic(), target, dates, frozen) is not None
+
+
+def test_the_first_rule_that_fits_holds() -> None:
+    rules = (Automatic(on=False, environments=frozenset({PRODUCTION})), Automatic())
+    assert rule_of(rules, declared("key")) is None
+    assert rule_of(rules[1:], declared("key")) == rules[1]
+
+
+# --- the pager --------------------------------------------------------------------------------------------------------
+
+
+class Paged(Operation):
+    """A pager that a test reads."""
+
+    effect = Effect.CREATES
+
+    class Params(Operation.Params):
+        summary: str
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str]] = []
+        self.fails = 0
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        if self.fails:
+            self.fails -= 1
+            raise Permanent("no such service", "look at the routing key")
+        self.sent.append((run.token, p.summary))
+        return {}
+
+
+class Pagers:
+    def __init__(self, paged: Paged) -> None:
+        self._paged = paged
+
+    def operation(self, word: str) -> Operation:
+        return self._paged
+
+
+def test_when_nobody_acts_the_pager_rings_once(database: Database) -> None:
+    keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True),)))
+    paged = Paged()
+    paged.fails = 1
+    pagers, nothing = Pagers(paged), None
+    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY - 89 * DAY)
+    keep.turn()
+    keep.run_until(MONDAY + 3 * DAY)
+    for _ in range(5):
+        pager.turn()
+        keep.database.clock.advance(timedelta(minutes=5))
+    assert [summary for _, summary in paged.sent] == [
+        "key (production) is due on 2027-01-05 12:00 UTC, and nobody acts"
+    ]
+    assert [row.detail["told"] for row in keep.audit("credential.reminded") if "escalation-1" in row.detail["tiers"]]
+
+
+def test_nobody_is_paged_for_what_was_replaced_meanwhile(database: Database) -> None:
+    keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True),)))
+    paged = Paged()
+    pagers, nothing = Pagers(paged), None
+    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY - 91 * DAY)
+    keep.turn()
+    with keep.database.read() as reader:
+        assert len(reader.pages()) == 1
+    keep.rotated("key")
+    keep.turn()
+    pager.turn()
+    with keep.database.read() as reader:
+        assert reader.pages() == []
+    assert paged.sent == []
