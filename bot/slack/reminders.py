@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from bot.engine.inventory_views import view
-from bot.slack.blocks import Block, actions, button, context, header, section, sections
+from bot.slack.blocks import Block, context, header, section, sections
 from bot.slack.cards import Message
+from bot.slack.credential_forms import buttons
 from bot.slack.text import MOST_TEXT, code, count, date, escape, sentence
 from bot.store.reading import Reader
 
@@ -16,12 +17,6 @@ KINDS = ("reminder", "digest", "alert")
 WITH_BUTTONS = 8
 """Credentials that get a row of buttons; the others are lines."""
 MOST_LINES = 30
-_BUTTONS = (
-    ("start", "Start", "Start the rotation of", "primary"),
-    ("plan", "Plan", "Plan the rotation of", ""),
-    ("snooze", "Snooze", "No reminders for a while of", ""),
-    ("own", "Not mine", "Say that it is not yours:", ""),
-)
 _ENDS = {"expired": "has run out", "overdue": "is overdue"}
 
 
@@ -38,7 +33,7 @@ def draw(reader: Reader, payload: Mapping[str, Any], text: str) -> Message:
             return Message(said, _reminder(reader, payload["reminder"]))
         if "digest" in payload:
             return Message(said, _digest(reader, payload["digest"]))
-        return Message(said, [section(escape(sentence(text), 2800)), *_row(payload["alert"])])
+        return Message(said, [section(escape(sentence(text), 2800)), _buttons(payload["alert"])])
     except (KeyError, TypeError, ValueError):
         return Message(said, [section(escape(sentence(text), 2800))])
 
@@ -49,7 +44,7 @@ def _reminder(reader: Reader, told: Mapping[str, Any]) -> list[Block]:
     one = total == 1
     blocks = [header("A credential needs a rotation" if one else f"{total} credentials need a rotation")]
     for item in items[:WITH_BUTTONS]:
-        blocks += [section(_line(reader, item)), *_row(item)]
+        blocks += [section(_line(reader, item)), _buttons(item)]
     rest = [_line(reader, item) for item in items[WITH_BUTTONS:MOST_LINES]]
     left = total - len(items[:MOST_LINES])
     if left > 0:
@@ -80,16 +75,8 @@ def _line(reader: Reader, item: Mapping[str, Any]) -> str:
     return f"{called} {ends} {date(due)}{under_way}{last}{owner}{findings}"
 
 
-def _row(item: Mapping[str, Any]) -> list[Block]:
-    name = f"{item['credential']}@{item['environment']}"
-    return [
-        actions(
-            *(
-                button(label, f"rotate:{word}", name, spoken=f"{spoken} {item['credential']}", style=style)
-                for word, label, spoken, style in _BUTTONS
-            )
-        )
-    ]
+def _buttons(item: Mapping[str, Any]) -> Block:
+    return buttons(str(item["credential"]), str(item["environment"]))
 
 
 def _digest(reader: Reader, told: Mapping[str, Any]) -> list[Block]:

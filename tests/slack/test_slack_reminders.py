@@ -33,7 +33,7 @@ def test_a_reminder_names_the_next_action(keep: Keep) -> None:
     message = drawn(keep)
     buttons = [one for block in message.blocks if block["type"] == "actions" for one in block["elements"]]
     assert [(one["action_id"], one["value"]) for one in buttons] == [
-        (f"rotate:{word}", f"key@{PRODUCTION}") for word in ("start", "plan", "snooze", "own")
+        (f"credential:{word}", f"key@{PRODUCTION}") for word in ("start", "snooze", "not-mine", "plan")
     ]
     assert "key (production) is due on 2027-02-03" in message.text
 
