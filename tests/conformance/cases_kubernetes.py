@@ -77,7 +77,7 @@ def staged(word: str) -> Iterator[Stage]:
                 "clear_previous": {"old": ids["old"]},
                 "set_aside_previous": {"old": ids["old"]},
                 "slot_holds": {"slot": "current", "id": ids["new"]},
-                "slot_empty": {"slot": "previous"},
+                "slot_empty": {"slot": "spare"},
             }.get(word, {})
             effects = lambda data: int(not data.get("previous"))  # noqa: E731
     with played(secret_stage(w, name, params, effects)) as stage:
