@@ -73,12 +73,13 @@ def staged(word: str) -> Iterator[Stage]:
         if word != "swap":
             run = _run(w, "keyturn-R-7-swap-11111111")
             Swap(w.client).ensure(Swap.Params(namespace=w.namespace, secret=name, new=str(ids["new"])), run)
-            params = {
+            given: dict[str, dict[str, Any]] = {
                 "clear_previous": {"old": ids["old"]},
                 "set_aside_previous": {"old": ids["old"]},
                 "slot_holds": {"slot": "current", "id": ids["new"]},
-                "slot_empty": {"slot": "previous"},
-            }.get(word, {})
+                "slot_empty": {"slot": "spare"},
+            }
+            params = given.get(word, {})
             effects = lambda data: int(not data.get("previous"))  # noqa: E731
     with played(secret_stage(w, name, params, effects)) as stage:
         yield stage
