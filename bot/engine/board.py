@@ -345,7 +345,8 @@ class Board(Steering):
         """The credential of this name, or that of an incident (`R-9`)."""
         if rotation_number(name) is not None:
             plan = self.find(call, name).plan
-            name = f"{plan.credential}@{plan.environment}"
+            if plan.expiry:
+                name = f"{plan.credential}@{plan.environment}"
         with self._database.read() as reader:
             return subject_of(self.named(reader, call, name))
 

@@ -31,7 +31,7 @@ TYPED = [
     ("start identity-signing --yes", "A start needs a reason"),
     ("start identity-signing@staging --reason x", "There is no credential"),
     ("approve", "Say which rotation you approve: approve R-7"),
-    ("list --page zero", "A page is a number from 1 on"),
+    ("list --page zero", "A page is a number from 1 to"),
     ("help strat", "did you mean start?"),
     ("history nothing-like-it", "There is no credential"),
     ("rollback R-999 --reason x", "There is no rotation R-999"),

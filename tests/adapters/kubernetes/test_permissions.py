@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from adapters import kubernetes
@@ -45,6 +45,7 @@ def test_every_declared_permission_can_be_read_and_narrowed(part: type[Part]) ->
 JSON = st.none() | st.integers() | st.text(max_size=20) | st.lists(st.text(max_size=5), max_size=2)
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(known=st.dictionaries(st.sampled_from(["cluster", "namespace", "secret", "workload", "to"]), JSON))
 def test_narrowing_never_raises_and_lets_nothing_else_in(known: dict[str, object]) -> None:
     for part in WORDS:
