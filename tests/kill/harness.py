@@ -58,7 +58,6 @@ class Harness:
     """One ground, one zygote, one database, many experiments."""
 
     def __init__(self, folder: Path, bench: Bench, ground: Ground) -> None:
-        JumpClock.jumped = 0.0
         self.folder = folder
         self.bench = bench
         self.ground = ground
@@ -192,6 +191,7 @@ class Harness:
 @contextmanager
 def harness(folder: Path, bench: Bench, ground: Callable[[Path], Ground] = EstateGround) -> Iterator[Harness]:
     """A harness that is closed at the end."""
+    JumpClock.jumped = 0.0  # before there is a ground: whatever it counts begins now
     made = Harness(folder, bench, ground(folder))
     try:
         yield made
