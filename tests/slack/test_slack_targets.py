@@ -6,6 +6,7 @@ from bot.core.decide import decide
 from bot.core.rotation import Began, Opened, Rotation, Voted
 from bot.slack.api import SlackApi
 from bot.slack.budget import Budget
+from bot.slack.completion import StepEnder
 from bot.slack.drawings import Drawer
 from bot.slack.identity import Identity
 from bot.slack.incident_room import IncidentRoom
@@ -28,7 +29,7 @@ class Hands:
         names, budget = Roster(settings.policy.people), Budget(monotonic=lambda: self.now)
         database, people = house.bot.database, house.bot.engine.people
         room = IncidentRoom(database, api, identity, budget, names, people, settings.incidents, ())
-        self.drawer = Drawer(database, api, identity, budget, names, room)
+        self.drawer = Drawer(database, api, identity, budget, names, room, StepEnder(database, api, budget))
 
     def row(self) -> DrawingRow:
         with self.house.bot.database.read() as reader:

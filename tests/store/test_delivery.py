@@ -84,8 +84,8 @@ def test_a_leg_is_delivered_after_its_commit(database: Database) -> None:
         transaction.enqueue(7, 1, 2)
         time.sleep(0.2)  # long enough for a delivery that would be too early
         assert runner.legs == []
-    eventually(lambda: len(runner.legs) == 2)
-    assert set(runner.legs) == {Leg(row.number), Leg(7, 1, 2)}
+    # An intent that nobody marks as begun may be found once more by whoever looks for those of other processes.
+    eventually(lambda: set(runner.legs) == {Leg(row.number), Leg(7, 1, 2)})
 
 
 def test_nothing_is_delivered_of_what_was_rolled_back(database: Database) -> None:
