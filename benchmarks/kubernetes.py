@@ -128,8 +128,9 @@ def _deployment(namespace: str, name: str, replicas: int) -> dict[str, Any]:
 
 
 def _listed(kind: str, given: dict[str, Any]) -> dict[str, Any]:
-    command = [sys.executable, "-m", "benchmarks.listing", kind, json.dumps(given)]
-    done = subprocess.run(command, cwd=HERE.parent, capture_output=True, text=True, check=True, timeout=300)
+    command = [sys.executable, "-m", "benchmarks.listing", kind]
+    text = json.dumps(given)  # on standard input: a token is among it
+    done = subprocess.run(command, cwd=HERE.parent, input=text, capture_output=True, text=True, check=True, timeout=300)
     told: dict[str, Any] = json.loads(done.stdout)
     return told
 

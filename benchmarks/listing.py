@@ -70,7 +70,7 @@ def keyturn(given: dict[str, Any]) -> Callable[[], int]:
 
 def main() -> None:
     """Measure once."""
-    count = {"floor": floor, "keyturn": keyturn}[sys.argv[1]](json.loads(sys.argv[2]))
+    count = {"floor": floor, "keyturn": keyturn}[sys.argv[1]](json.load(sys.stdin))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _status("VmRSS")
     began = time.perf_counter()
