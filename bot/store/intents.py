@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import bindparam, select, text, update
+from sqlalchemy import bindparam, exists, select, text, update
 from sqlalchemy.dialects import postgresql
 
 from bot.core.decide import Stale
@@ -23,12 +23,20 @@ _INSERT_SQLITE = (
 )
 _by_key = select(INTENT).where(INTENT.c.key == bindparam("key"))
 _subject = select(INTENT.c.subject, INTENT.c.state).where(INTENT.c.number == bindparam("of"))
+_before = INTENT.alias("earlier")
+is_first = (INTENT.c.subject == "") | ~exists().where(
+    _before.c.subject == INTENT.c.subject,
+    _before.c.number < INTENT.c.number,
+    text("earlier.state IN ('new', 'running')"),
+)
+"""No earlier intent of its subject is open: it may begin."""
 _earlier = (
     select(INTENT.c.number)
     .where(INTENT.c.subject == bindparam("subject"), INTENT.c.number < bindparam("of"), _is_open)
     .limit(1)
     .with_for_update()
 )
+_EARLIER_SQLITE = "SELECT 1 FROM intent WHERE subject = ? AND number < ? AND state IN ('new', 'running') LIMIT 1"
 _begin = (
     update(INTENT)
     .where(INTENT.c.number == bindparam("of"), INTENT.c.state == "new")
@@ -82,7 +90,8 @@ class IntentWriter(Writing):
         number = self._insert_intent(row)
         if number is None:
             return IntentRow(*self.connection.execute(_by_key, {"key": key}).one()), False
-        self.enqueue(number)
+        if not self._must_wait(subject, number):
+            self.enqueue(number)
         fixed: dict[str, Any] = {"number": number, "began_at": None, "ended_at": None, "answer": None, "effect": None}
         return IntentRow(**row, **fixed), True
 
@@ -95,6 +104,13 @@ class IntentWriter(Writing):
         texts = [plain(row[name]) for name in ("key", "word", "person", "channel", "surface", "subject")]
         cursor = raw.execute(_INSERT_SQLITE, (*texts, json_bytes(row["payload"]).decode(), micros(row["received_at"])))
         return cursor.lastrowid if cursor.rowcount else None
+
+    def _must_wait(self, subject: str, number: int) -> bool:
+        """Whether `finish_intent` of an earlier one will surely see it. On PostgreSQL that one may commit meanwhile."""
+        if not subject or not self.is_sqlite:
+            return False
+        raw: Any = self.connection.connection.driver_connection
+        return raw.execute(_EARLIER_SQLITE, (plain(subject), number)).fetchone() is not None
 
     def begin_intent(self, number: int, worker: str) -> IntentRow | None:
         """Take a new intent. None when it was taken already, or waits for an earlier one of its subject."""
@@ -144,7 +160,7 @@ class IntentWriter(Writing):
                 self.enqueue(following)
 
     def lost_intents(self, new_before: datetime) -> list[int]:
-        """Make intents of dead or unknown workers new again, and deliver them and those left new for too long."""
+        """Make intents of dead or unknown workers new again; deliver them and those that might have begun long ago."""
         alive = select(WORKER.c.id).where(WORKER.c.dead_at.is_(None))
         reset = (
             update(INTENT)
@@ -154,7 +170,7 @@ class IntentWriter(Writing):
         )
         lost = set(self.connection.execute(reset).scalars())
         waiting = select(INTENT.c.number).where(_is_open, INTENT.c.state == "new", INTENT.c.received_at < new_before)
-        lost.update(self.connection.execute(waiting).scalars())
+        lost.update(self.connection.execute(waiting.where(is_first)).scalars())
         for number in sorted(lost):
             self.enqueue(number)
         return sorted(lost)

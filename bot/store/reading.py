@@ -14,6 +14,7 @@ from bot.store import audit
 from bot.store.columns import micros
 from bot.store.counting import Counting
 from bot.store.incidents import IncidentReader
+from bot.store.intents import is_first
 from bot.store.inventory import InventoryReader
 from bot.store.outbox import OutboxReader
 from bot.store.paging import PageReader
@@ -309,8 +310,9 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, PageReader, Counting
         return None if row is None else IntentRow(*row)
 
     def new_intents(self) -> list[int]:
-        """Intents that nobody has begun."""
+        """Intents that nobody has begun and that wait for no earlier one of their subject."""
         query = select(INTENT.c.number).where(text("intent.state IN ('new', 'running')"), INTENT.c.state == "new")
+        query = query.where(is_first)
         return list(self.connection.execute(query.order_by(INTENT.c.number)).scalars())
 
     def setting(self, key: str) -> str | None:

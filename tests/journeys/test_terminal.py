@@ -57,7 +57,10 @@ def test_a_rotation_is_begun_on_the_host_and_approved_in_slack(host: Town) -> No
     assert json.loads(status.stdout)["data"]["overlap"] == "retired"
     listed = host.keyturn("run", "list", "--json")
     assert listed.returncode == 0
-    assert {one["name"] for one in json.loads(listed.stdout)["data"]} == {"identity-signing", "billing-api-key"}
+    assert {one["name"] for one in json.loads(listed.stdout)["data"]["credentials"]} == {
+        "identity-signing",
+        "billing-api-key",
+    }
     story = host.keyturn("run", "history identity-signing")
     assert "alice asked for this rotation" in story.stdout
     assert host.keyturn("audit", "verify").returncode == 0

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+import runbooks
 from bot.core.rotation import Stage, State
 from tests.journeys.conftest import TownOpener
 from tests.journeys.town import BOXES, Town
@@ -11,6 +14,7 @@ from tests.journeys.town import BOXES, Town
 pytestmark = pytest.mark.journey
 CALM = {"rate": 1.0, "clients": 0}
 """No wait ends while the test looks."""
+SHIPPED = Path(runbooks.__file__).parent
 
 
 @pytest.fixture
@@ -172,7 +176,7 @@ def test_words_that_only_read(calm: Town) -> None:
     assert "billing-api-key" in listed
     assert f"R-{number} is open" in listed
     assert "billing-api-key" not in calm.ask("dave", "list signing", "These are 1 credentials").words
-    books = calm.ask("dave", "runbooks", "There are 2 runbooks").words
+    books = calm.ask("dave", "runbooks", f"There are {len(list(SHIPPED.glob('*.yaml')))} runbooks").words
     assert "identity-signing@production" in books
     told = calm.ask("dave", f"history R-{number}", "The audit tells this").words
     assert "alice asked for this rotation" in told

@@ -99,6 +99,31 @@ def test_intents_of_a_subject_run_in_order(database: Database, noted: Noted) -> 
         assert (done.state, done.answer) == ("done", {"text": "done"})
 
 
+def test_what_waits_for_an_earlier_one_is_not_offered(database: Database, noted: Noted) -> None:
+    first, second, third = (add(database, key) for key in "abc")
+    free = [add(database, key, "") for key in "xy"]
+    later = timedelta(seconds=1)
+
+    def offered() -> tuple[list[int], list[int]]:
+        noted.legs.clear()
+        with database.begin() as transaction:
+            return transaction.new_intents(), transaction.lost_intents(transaction.now + later)
+
+    assert offered() == ([first, *free], [first, *free])
+    with database.begin() as transaction:
+        transaction.begin_intent(first, "w")
+        transaction.heartbeat("w")
+    assert offered() == (free, free)
+    with database.begin() as transaction:
+        transaction.finish_intent(first, {}, "w")
+    assert offered() == ([second, *free], [second, *free])
+    with database.begin() as transaction:
+        transaction.begin_intent(second, "gone")
+    assert offered() == (free, [second, *free])
+    assert offered() == ([second, *free], [second, *free])
+    assert third not in {leg.number for leg in noted.legs}
+
+
 def test_intents_without_a_subject_run_in_any_order(database: Database) -> None:
     first, second = add(database, "a", ""), add(database, "b", "")
     with database.begin() as transaction:
