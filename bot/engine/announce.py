@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from bot.core.rotation import Overlap, Rotation, Stage, State
-from bot.core.runbook import QuietStep, Section
+from bot.core.runbook import Section
 from bot.core.safety import what_is_left
 from bot.engine.approvers import tell_approvers
 from bot.engine.expiry import follow_expiry
 from bot.engine.incidents import follow_emergency, of_incident
+from bot.engine.judge import USED_AT
 from bot.store.writing import Transaction
 
 BOT = "keyturn"
@@ -37,12 +38,12 @@ def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
 def warn_of_use(tx: Transaction, rotation: Rotation) -> None:
     """The grace ends soon, and sensors still see the old credential in use: whoever uses it has to be moved."""
     i = rotation.current
-    if i is None or rotation.overlap_deadline is None or not isinstance(rotation.plan.steps[i].step, QuietStep):
-        return
+    if i is None or rotation.overlap_deadline is None or USED_AT not in rotation.steps[i].progress:
+        return  # no sensor has seen it lately: there is nobody to look for
     plan = rotation.plan
     text = (
         f"{rotation.id} ({plan.credential}, {plan.environment}): the grace ends on "
-        f"{rotation.overlap_deadline:%Y-%m-%d %H:%M} UTC, and the old credential is not unused yet. "
+        f"{rotation.overlap_deadline:%Y-%m-%d %H:%M} UTC, and the old credential is still in use. "
         f"{rotation.steps[i].evidence} Find who still uses it: trace its users, or restart those that kept it."
     )
     payload = {"rotation": rotation.number, "broadcast": True}

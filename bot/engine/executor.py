@@ -20,7 +20,7 @@ from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Ro
 from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
 from bot.core.template import TemplateError, evaluate_span, references
 from bot.engine.fanout import Targets, fan_out, measure_each, slug
-from bot.engine.judge import Verdict, judge, silence
+from bot.engine.judge import USED_AT, Verdict, judge, silence
 from bot.engine.scope import parameters, scope_of
 from bot.engine.symptoms import evidence
 
@@ -279,7 +279,8 @@ class Executor:
             hint = "Find who still uses the old credential and move it; then retry."
             return Failed(f"the old credential is still in use: {found.evidence}", hint=hint)
         at = min(max(found.earliest, now + SOON), now + max(SOON, self._span(step.every, rotation)))
-        return NotYet(at=at, evidence=found.evidence)
+        progress = {} if found.used_at is None else {USED_AT: found.used_at.isoformat()}
+        return NotYet(at=at, evidence=found.evidence, progress=progress)
 
     # --- durations and facts ------------------------------------------------------------------------------------------
 

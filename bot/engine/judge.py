@@ -11,6 +11,9 @@ from bot.core import duration
 from bot.core.errors import Permanent
 from bot.core.runbook import Expect
 
+USED_AT = "used_at"
+"""In the notes of a step that waits for quiet: see `Silence.used_at`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
@@ -47,6 +50,8 @@ class Silence:
     quiet: bool
     earliest: datetime
     evidence: str
+    used_at: datetime | None = None
+    """The last use, where it is so recent that it alone keeps the credential from being quiet."""
 
 
 def silence(
@@ -59,7 +64,9 @@ def silence(
     last = max((max(each.at or each.since, each.since) for each in sightings.values()), default=now)
     earliest = max(last + quiet_for, since + at_least)
     evidence = "; ".join(f"{name}: {_tell(sighting, now)}" for name, sighting in sightings.items())
-    return Silence(bool(sightings) and now >= earliest, earliest, evidence)
+    used_at = max((each.at for each in sightings.values() if each.at is not None), default=None)
+    recent = used_at if used_at is not None and now < used_at + quiet_for else None
+    return Silence(bool(sightings) and now >= earliest, earliest, evidence, recent)
 
 
 def _tell(sighting: Sighting, now: datetime) -> str:
