@@ -82,16 +82,6 @@ def claims_of(value: Secret) -> Mapping[str, Any]:
     return claims
 
 
-def _named_by(known: Mapping[str, Any], name: str) -> tuple[str, str, str]:
-    """Cluster, namespace and Secret of a reference among the arguments; empty where it is not known."""
-    text = known.get(name)
-    try:
-        place, _ = located(SecretReference.parse(text).path if isinstance(text, str) else "")
-    except KeyturnError:
-        return "", "", ""
-    return place.cluster, place.namespace, place.name
-
-
 class IssueToken(Placed, Operation):
     """Request a token of a service account for a time, bound to an anchor of its own, straight into a Secret.
 
@@ -122,8 +112,7 @@ class IssueToken(Placed, Operation):
             narrowed("secrets: create", cluster, namespace),
             *(narrowed("secrets: get, patch, delete", cluster, namespace, name) for name in anchors),
             narrowed("serviceaccounts/token: create", cluster, namespace, account),
-            narrowed("secrets: get, patch", *_or_default(_named_by(known, "to"), cluster)),
-        )
+        )  # what `to` needs says its store
 
     def observe(self, p: Params, run: Run) -> Observed:
         anchor = self._anchor(p, run)
@@ -197,10 +186,6 @@ class IssueToken(Placed, Operation):
         return Secret(token)
 
 
-def _or_default(place: tuple[str, str, str], cluster: str) -> tuple[str, str, str]:
-    return place if place[0] else (cluster, "", "")
-
-
 def _notes(found: Found) -> Mapping[str, Any]:
     return found["metadata"].get("annotations") or {}
 
@@ -236,14 +221,23 @@ class RevokeToken(Placed, Operation):
 
     effect = Effect.DESTROYS
     permissions = ("secrets: get, delete",)
-    named = {"secrets": "token_id"}  # noqa: RUF012 - a ClassVar of the base
     outputs = ("token_id",)
 
     class Params(InNamespace):
+        service_account: ObjectName
         token_id: ObjectName | Literal[""]
         """The name of its anchor; empty for a token that has none."""
 
     client: Client
+
+    @classmethod
+    def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
+        cluster, namespace = known_text(known, "cluster", "default"), known_text(known, "namespace")
+        if known.get("token_id") == "":
+            return ()
+        name, account = known_text(known, "token_id"), known_text(known, "service_account")
+        names = [name] if name or not account else anchor_names(account)  # before the token was read, any of its own
+        return tuple(narrowed("secrets: get, delete", cluster, namespace, one) for one in names)
 
     def observe(self, p: Params, run: Run) -> Observed:
         return Present({"token_id": p.token_id}) if self._found(p, run) is None else Absent()
@@ -252,8 +246,15 @@ class RevokeToken(Placed, Operation):
         found = self._found(p, run)
         if found is not None:
             labels = found["metadata"].get("labels") or {}
-            if labels.get(MANAGED) != BY or CREATED not in _notes(found) or found.get("data"):
-                raise Permanent(f"the Secret {p.token_id} is no anchor of a token", "name the token_id of issue_token")
+            of = _notes(found).get(ACCOUNT, p.service_account)  # anchors made by hand may not say whose they are
+            if (
+                labels.get(MANAGED) != BY
+                or CREATED not in _notes(found)
+                or found.get("data")
+                or of != p.service_account
+            ):
+                told = f"the Secret {p.token_id} is no anchor of a token of {p.service_account}"
+                raise Permanent(told, "name the token_id of issue_token")
             self.client.delete(run, secret(p.cluster, p.namespace, p.token_id), _uid(found))
         return {"token_id": p.token_id}
 
@@ -278,17 +279,13 @@ class Reviewed(InCluster):
 
 
 class OnToken(Placed):
-    """Needs to read the Secret and to have its token reviewed."""
+    """Needs to have the token reviewed. What reading it needs says its store, as of every reference."""
 
     permissions = ("secrets: get", "tokenreviews.authentication.k8s.io: create")
 
     @classmethod
     def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
-        cluster = known_text(known, "cluster", "default")
-        at = _or_default(_named_by(known, "secret"), cluster)
-        return tuple(
-            narrowed(text, *at) if text.startswith("secrets") else narrowed(text, cluster) for text in cls.permissions
-        )
+        return (narrowed(cls.permissions[1], known_text(known, "cluster", "default")),)
 
 
 def _review(client: Client, run: Run, p: Reviewed) -> Mapping[str, Any]:
@@ -350,8 +347,7 @@ class TokenExpiry(Placed, Fact):
 
     @classmethod
     def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
-        at = _or_default(_named_by(known, "secret"), known_text(known, "cluster", "default"))
-        return (narrowed("secrets: get", *at),)
+        return ()  # the store of the reference says it
 
     def read(self, p: Params, run: Run) -> Known:
         end = datetime.fromtimestamp(claims_of(run.secrets.read(SecretReference.parse(p.secret)))["exp"], UTC)

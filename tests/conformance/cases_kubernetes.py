@@ -187,7 +187,7 @@ def revoke() -> Iterator[Stage]:
         },
     )
     stage = w.stage(
-        {"token_id": name},
+        {"service_account": "job", "token_id": name},
         lambda: int(w.find("secrets", name) is None),
         lambda: shown(w.find("secrets", name)),
     )

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from adapters.kubernetes.grants import grants
 from bot.core.lint import Context, Finding, lint
 from bot.core.runbook import CheckStep, DoStep, FactSource, Order, QuietStep, Runbook, StepBase, WaitStep
 from bot.core.runbook_file import loads
 from bot.core.template import evaluate_span
+from bot.engine.needs import needed_by_runbook
 from tests.core.reviewed import as_reviewed
 from tests.runbooks.test_shipped import CLUSTER, FOLDER, catalog, ids, shipped
 
@@ -24,6 +26,23 @@ ROLLBACKS = {
     "service-account-token": timedelta(minutes=10),
     "tls-certificate": timedelta(minutes=15),
     "versioned-secret": timedelta(minutes=10),
+}
+
+
+INPUTS: dict[str, Any] = {
+    "namespace": "shop",
+    "service_account": "job",
+    "secret_name": "keys",
+    "certificate": "web",
+    "issuer_secret_name": "authority",
+    "bundle": "configmap/trust",
+    "workloads": ["deployment/web", "statefulset/store"],
+    "ttl_workload": "deployment/web",
+    "container": "web",
+    "selector": "app=web",
+    "service": "https://keys.test",
+    "client": "billing",
+    "population": "billing",
 }
 
 
@@ -82,6 +101,25 @@ def test_each_can_be_followed_without_the_bot(name: str) -> None:
     assert all(fact.by_hand is not None for fact in book.facts.values())
     assert book.back_by_hand is not None
     assert book.contacts
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_the_inputs_alone_tell_which_secrets_it_needs(name: str) -> None:
+    """So that Roles can be made before any rotation, and every Secret is granted by its name."""
+    book = shipped(name).runbook
+    inputs = {one: INPUTS.get(one, given.default) for one, given in book.inputs.items()}
+    needed = needed_by_runbook(catalog(), book, inputs)["kubernetes"]
+    granted = grants(sorted(needed), "values", {"cluster": "default", "namespace": "keyturn", "account": "keyturn"})
+    assert granted.problems == ()
+    assert any(text.startswith("secrets: ") for text in needed)
+
+
+def test_a_token_is_revoked_by_the_anchors_of_its_account_alone() -> None:
+    book = shipped("service-account-token").runbook
+    needed = needed_by_runbook(catalog(), book, {**defaults(book)["inputs"], **INPUTS})["kubernetes"]
+    deletes = {text for text in needed if text.startswith("secrets:") and "delete" in text}
+    names = {text.partition(" @ ")[2] for text in deletes}
+    assert names == {f"default/shop/keyturn-token-job-{i}" for i in (1, 2, 3)}
 
 
 # A value is never a word of a command: it comes from a pipe, or stays in a builtin of the shell.

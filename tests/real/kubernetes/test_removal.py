@@ -173,5 +173,5 @@ def test_the_anchor_of_a_token_is_told_and_one_without_revokes_nothing(bench: Be
     bench.write("tokens", {"token.v9": free})
     loose = f"kubernetes:default/{bench.namespace}/tokens/token.#v9"
     assert bench.fact("token_id", secret=loose) == ""
-    assert bench.do("revoke_token", token_id="") == {"token_id": ""}
+    assert bench.do("revoke_token", service_account="job", token_id="") == {"token_id": ""}
     assert bench.check("token_refused", secret=loose).passed is False, "so the runbook's next check holds it"

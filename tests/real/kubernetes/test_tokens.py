@@ -42,11 +42,11 @@ def test_a_token_is_issued_reviewed_and_revoked(bench: Bench, given: dict[str, A
     assert not bench.check("token_works", service_account="other", secret=made["secret"]).passed
     assert not bench.check("token_refused", secret=made["secret"]).passed
     assert 7000 < bench.fact("token_expiry", secret=made["secret"]) <= 7200
-    bench.do("revoke_token", "keyturn-R-7-revoke-0", token_id=made["token_id"])
+    bench.do("revoke_token", "keyturn-R-7-revoke-0", service_account="worker", token_id=made["token_id"])
     bench.until("token_refused", secret=made["secret"])
     assert not bench.check("token_works", service_account="worker", secret=made["secret"]).passed
     with pytest.raises(Permanent, match="is revoked"):
-        bench.undo("revoke_token", {}, "keyturn-R-7-revoke-0", token_id=made["token_id"])
+        bench.undo("revoke_token", {}, "keyturn-R-7-revoke-0", service_account="worker", token_id=made["token_id"])
 
 
 def test_undoing_kills_the_token_and_erases_it(bench: Bench, given: dict[str, Any]) -> None:
@@ -90,7 +90,7 @@ def test_no_fourth_token_of_an_account_is_made(bench: Bench, given: dict[str, An
 
 def test_only_anchors_are_deleted(bench: Bench, given: dict[str, Any]) -> None:
     with pytest.raises(Permanent, match="no anchor"):
-        bench.do("revoke_token", token_id="worker")
+        bench.do("revoke_token", service_account="worker", token_id="worker")
     assert bench.data("worker")["token.v1"] == "the-token-before"
 
 
