@@ -61,26 +61,48 @@ class OnWorkload(Placed):
 
 
 def change(client: Client, run: Run, place: Place, decide: Callable[[Found, Marks], Ops | None]) -> None:
-    """Change a workload by a JSON patch, if it is still what was read; else read it again and decide anew."""
+    """Change a workload by a JSON patch, if what counts is still what was read; else read it again and decide anew.
+
+    While pods roll, the controller writes its status all the time: that is no reason to begin again.
+    """
     for _ in range(TRIES):
         found = client.get(run, place)
         marks = marks_of(found)
         ops = decide(found, marks)
         if ops is None:
             return
-        about = found["metadata"]
-        same = {"op": "replace", "path": "/metadata/resourceVersion", "value": about.get("resourceVersion")}
-        noted = _annotate(about.get("annotations"), "/metadata", ANNOTATION, annotated(marks)[ANNOTATION])
+        noted = _annotate(found["metadata"].get("annotations"), "/metadata", ANNOTATION, annotated(marks)[ANNOTATION])
         try:
-            client.patch(run, place, [same, *ops, *noted], "json")
+            client.patch(run, place, [*_unchanged(found["metadata"]), *ops, *noted], "json")
         except Conflict:
+            continue
+        except Permanent:  # a failed test and an invalid change are the same answer of the API server
+            if _same(client.get(run, place), found):
+                raise
             continue
         return
     raise Transient(f"others change {place} all the time; nothing was done to it")
 
 
+def _unchanged(about: Mapping[str, Any]) -> Ops:
+    """Tests of a patch: nobody changed the spec or our notes meanwhile."""
+    there = about.get("annotations")
+    if not there:  # all annotations are written at once then: nothing may have come in between
+        return [{"op": "replace", "path": "/metadata/resourceVersion", "value": about.get("resourceVersion")}]
+    noted = [{"op": "test", "path": _path_of(ANNOTATION), "value": there[ANNOTATION]}] if ANNOTATION in there else []
+    return [{"op": "test", "path": "/metadata/generation", "value": about.get("generation")}, *noted]
+
+
+def _same(now: Found, found: Found) -> bool:
+    return _generation(now) == _generation(found) and marks_of(now) == marks_of(found)
+
+
+def _path_of(name: str, path: str = "/metadata") -> str:
+    return f"{path}/annotations/{name.replace('~', '~0').replace('/', '~1')}"
+
+
 def _annotate(there: Any, path: str, name: str, value: str | None) -> Ops:
-    where = f"{path}/annotations/{name.replace('~', '~0').replace('/', '~1')}"
+    where = _path_of(name, path)
     if value is None:
         return [{"op": "remove", "path": where}] if there and name in there else []
     if not there:

@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from adapters.kubernetes.places import workload
+from adapters.kubernetes.workloads import change
 from bot.core.errors import Permanent
 from playground.cluster.stages import BEHAVES
 from tests.real.control_plane.manifests import deployment
@@ -15,6 +17,7 @@ from tests.real.kubernetes.conftest import Bench
 
 LITERAL = "literal-value-5b1d"
 WEB = "deployment/web"
+BROKEN = {"op": "replace", "path": "/spec/replicas", "value": -1}
 
 
 def pods(bench: Bench, app: str = "web") -> set[str]:
@@ -130,6 +133,41 @@ def test_a_workload_that_others_change_meanwhile_is_restarted_all_the_same(bench
     bench.until("rolled_out", workload=WEB)
     assert bench.api.get(path)["spec"]["replicas"] == 3
     assert len(pods(bench)) == 3
+
+
+def test_what_the_controller_writes_meanwhile_is_no_reason_to_begin_again(bench: Bench) -> None:
+    """Its status changes with every pod that comes or goes."""
+    make(bench)
+    bench.until("rolled_out", workload=WEB)
+    path = bench.path("deployments.apps", "web")
+    notes = iter(range(1, 100))
+
+    def busy() -> None:
+        bench.api.merge(f"{path}/status", {"status": {"collisionCount": next(notes)}})
+
+    bench.just_before_the_patch(busy, times=99)
+    done = bench.do("restart", workload=WEB)
+    assert next(notes) == 2, "the first try counts"
+    bench.until("rolled_out", workload=WEB)
+    assert bench.do("restart", workload=WEB) == done
+
+
+def test_two_rotations_that_restart_the_same_at_once_both_do(bench: Bench) -> None:
+    make(bench)
+    bench.until("rolled_out", workload=WEB)
+    tokens = [f"keyturn-R-{i}-restart-0" for i in range(4)]
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda token: bench.do("restart", token, workload=WEB), tokens))
+    assert [bench.do("restart", token, workload=WEB) for token in tokens] == done, "each is remembered"
+    assert len({one["generation"] for one in done}) == 4
+
+
+def test_a_change_that_the_server_calls_invalid_is_told_as_that(bench: Bench) -> None:
+    make(bench)
+    bench.until("rolled_out", workload=WEB)
+    with pytest.raises(Permanent, match="422") as caught:
+        change(bench.client, bench.run(), workload("default", bench.namespace, WEB), lambda found, marks: [BROKEN])
+    assert "refused the change as invalid" in caught.value.hint
 
 
 def test_fifty_are_restarted_at_once_by_label(bench: Bench) -> None:
