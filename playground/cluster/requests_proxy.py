@@ -50,28 +50,22 @@ def release(namespace: str, name: str = "demo", *, life: float, replicas: int = 
 
 
 def rules(name: str = "demo") -> list[dict[str, Any]]:
-    """What a rotation of the Secret needs to do, and nothing else."""
+    """What a rotation of the Secret needs to do, and nothing else, as `keyturn permissions` tells it."""
+    deployments = [f"{name}-{SIGNS}", f"{name}-{VERIFIES}"]
     return [
-        {
-            "apiGroups": [""],
-            "resources": ["secrets"],
-            "resourceNames": [secret_name(name)],
-            "verbs": ["get", "patch", "update"],
-        },
-        {
-            "apiGroups": ["apps"],
-            "resources": ["deployments", "statefulsets", "daemonsets", "replicasets", "controllerrevisions"],
-            "verbs": ["get", "list", "watch"],
-        },
-        {"apiGroups": ["batch"], "resources": ["cronjobs", "jobs"], "verbs": ["get", "list", "watch"]},
-        {
-            "apiGroups": ["apps"],
-            "resources": ["deployments"],
-            "resourceNames": [f"{name}-{SIGNS}", f"{name}-{VERIFIES}"],
-            "verbs": ["patch"],
-        },
-        {"apiGroups": [""], "resources": ["pods", "pods/log", "configmaps"], "verbs": ["get", "list", "watch"]},
+        _rule("", "secrets", "get", "patch", names=[secret_name(name)]),
+        _rule("", "configmaps", "get"),
+        _rule("", "pods", "list"),
+        _rule("", "pods/log", "get"),
+        _rule("apps", "deployments", "get", "patch", names=deployments),
+        *(_rule("apps", kind, "list") for kind in ("deployments", "statefulsets", "daemonsets", "replicasets")),
+        _rule("batch", "cronjobs", "list"),
     ]
+
+
+def _rule(group: str, resource: str, *verbs: str, names: list[str] | None = None) -> dict[str, Any]:
+    named = {} if names is None else {"resourceNames": names}
+    return {"apiGroups": [group], "resources": [resource], "verbs": list(verbs), **named}
 
 
 def _deployment(

@@ -45,26 +45,30 @@ class Site:
             "prometheus": {"servers": {"main": {"url": self.prometheus}}},
             "http": {"allowed": [host], "private": ["127.0.0.0/8"]},
         }
-        credential = {
-            "name": "requests-proxy-key",
-            "environment": "production",
-            "class": "signing-key",
-            "owner": "alice",
-            "runbook": "versioned-secret",
-            "inputs": {
-                "namespace": NAMESPACE,
-                "secret_name": secret_name(RELEASE),
-                "workloads": [f"deployment/{RELEASE}-{SIGNS}", f"deployment/{RELEASE}-{VERIFIES}"],
-                "signer": f"deployment/{RELEASE}-{SIGNS}",
-                "selector": f"app.kubernetes.io/part-of={PART_OF}",
-                "verifiers": ["verifiers"],
-                "good": f'{COUNTER}{{verdict="ok"}}',
-                "total": COUNTER,
-                "dependants": [f"{self.consumers.address}/healthz"],
-            },
-        }
-        credentials = [*settings["credentials"], credential]
+        credentials = [*settings["credentials"], credential(self.consumers.address)]
         return settings | {"adapters": adapters | more, "credentials": credentials}
+
+
+def credential(address: str) -> dict[str, Any]:
+    """The credential that lives in the cluster; `address` is the page of its consumers."""
+    return {
+        "name": "requests-proxy-key",
+        "environment": "production",
+        "class": "signing-key",
+        "owner": "alice",
+        "runbook": "versioned-secret",
+        "inputs": {
+            "namespace": NAMESPACE,
+            "secret_name": secret_name(RELEASE),
+            "workloads": [f"deployment/{RELEASE}-{SIGNS}", f"deployment/{RELEASE}-{VERIFIES}"],
+            "signer": f"deployment/{RELEASE}-{SIGNS}",
+            "selector": f"app.kubernetes.io/part-of={PART_OF}",
+            "verifiers": ["verifiers"],
+            "good": f'{COUNTER}{{verdict="ok"}}',
+            "total": COUNTER,
+            "dependants": [f"{address}/healthz"],
+        },
+    }
 
 
 def lacking() -> str | None:
@@ -85,10 +89,10 @@ def started(clock: VirtualClock, folder: Path) -> Iterator[Site]:
         cluster = stack.enter_context(Cluster.start(parts))
         cluster.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}})
         cluster.apply(*release(NAMESPACE, RELEASE, life=LIFE))
-        account = cluster.account(NAMESPACE, ACCOUNT, rules(RELEASE))
-        kubeconfig = cluster.kubeconfig(folder / "kubeconfig", token=cluster.token(account, seconds=7 * 86400))
         api = Api(cluster.server, cluster.ca, cluster.admin_token)
         consumers = stack.enter_context(Consumers(clock, api, NAMESPACE, life=LIFE))
+        account = cluster.account(NAMESPACE, ACCOUNT, rules(RELEASE))
+        kubeconfig = cluster.kubeconfig(folder / "kubeconfig", token=cluster.token(account, seconds=7 * 86400))
         prometheus, address = _prometheus(folder / "prometheus", consumers.port)
         prometheus.start()
         stack.callback(prometheus.stop)

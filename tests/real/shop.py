@@ -25,17 +25,6 @@ BECOMES_READY = "300ms"
 OTHER = "log-level"
 """An entry of the Secret that is no key."""
 
-RULES: list[dict[str, Any]] = [
-    {"apiGroups": [""], "resources": ["secrets"], "verbs": ["get", "patch"]},
-    {"apiGroups": [""], "resources": ["pods"], "verbs": ["list"]},
-    {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
-    {"apiGroups": ["apps"], "resources": ["deployments"], "verbs": ["get", "list", "patch"]},
-    {"apiGroups": ["apps"], "resources": ["statefulsets", "daemonsets"], "verbs": ["get", "list", "patch"]},
-    {"apiGroups": ["apps"], "resources": ["replicasets", "controllerrevisions"], "verbs": ["list"]},
-    {"apiGroups": ["batch"], "resources": ["cronjobs"], "verbs": ["list"]},
-]
-"""What the bot may do in the shop's namespace."""
-
 
 class Shop:
     """One namespace. Its first key is v1."""
@@ -99,15 +88,9 @@ class Shop:
 
     def settings(self, kubeconfig: Path, counters: Counters, estate: Estate, **changes: Any) -> dict[str, Any]:
         """The settings of a bot that rotates its key."""
-        credential = {
-            "name": CREDENTIAL,
-            "environment": "production",
-            "class": "signing-key",
-            "owner": "alice",
-            "runbook": "versioned-secret",
-            "inputs": self.inputs(counters),
-        }
-        made = settings_of(estate, credentials=[credential], cadences={"signing-key": {"production": "90d"}})
+        made = settings_of(
+            estate, credentials=[self.credential(counters)], cadences={"signing-key": {"production": "90d"}}
+        )
         made["adapters"] |= {
             "kubernetes": {"clusters": {"default": {"kubeconfig": str(kubeconfig)}}},
             "prometheus": {"servers": {"main": {"url": counters.url}}},
@@ -115,6 +98,17 @@ class Shop:
             "http": {"allowed": [counters.host], "private": ["127.0.0.0/8"]},
         }
         return made | changes
+
+    def credential(self, counters: Counters) -> dict[str, Any]:
+        """How its key is declared."""
+        return {
+            "name": CREDENTIAL,
+            "environment": "production",
+            "class": "signing-key",
+            "owner": "alice",
+            "runbook": "versioned-secret",
+            "inputs": self.inputs(counters),
+        }
 
     def inputs(self, counters: Counters, watched: str = "2h") -> dict[str, Any]:
         """What the runbook wants to know."""

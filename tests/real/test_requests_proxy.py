@@ -19,10 +19,11 @@ from playground.cluster.api import Api
 from playground.cluster.cluster import Cluster
 from playground.cluster.consumer import SIGNER, VERIFIER
 from playground.cluster.consumers import Consumers
-from playground.cluster.requests_proxy import SIGNS, VERIFIES, release, rules, secret_name
+from playground.cluster.requests_proxy import SIGNS, VERIFIES, release, secret_name
 from playground.estate import Estate
 from playground.estate.clock import VirtualClock
 from tests.real.counters import Counters
+from tests.real.rights import rules
 from tests.real.shop import CREDENTIAL, Shop
 from tests.world import World, describe, held, running
 
@@ -68,7 +69,6 @@ def install(cluster: Cluster, namespace: str, sqlite_url: str, tmp_path: Path) -
         clock = VirtualClock(RATE)
         cluster.apply(*release(namespace, "shop", life=life, replicas=REPLICAS))
         shop = Shop(cluster, namespace, secret=secret_name("shop"), signer=f"shop-{SIGNS}", verifier=f"shop-{VERIFIES}")
-        kubeconfig = cluster.kubeconfig(tmp_path / "kubeconfig", cluster.account(namespace, "keyturn", rules("shop")))
         api = Api(cluster.server, cluster.ca, cluster.admin_token)
         with (
             Consumers(clock, api, namespace, life=life, devices=24) as consumers,
@@ -78,10 +78,13 @@ def install(cluster: Cluster, namespace: str, sqlite_url: str, tmp_path: Path) -
             cluster.wait(lambda: len(consumers.pods.ready(VERIFIER)) == REPLICAS, "all verifiers are up")
             cluster.wait(lambda: len(consumers.pods.ready(SIGNER)) == 1, "the signer is up")
             counters.count = lambda: _counted(consumers)
-            settings = shop.settings(kubeconfig, counters, estate)
+            settings = shop.settings(tmp_path / "kubeconfig", counters, estate)
             settings["adapters"]["gateways"]["gateways"] = {"requests-proxy": {"url": f"{consumers.address}/verifiers"}}
-            settings["credentials"][0]["inputs"]["watched"] = "10m"
-            settings["credentials"][0]["runbook"] = changes.pop("runbook", "versioned-secret")
+            (credential,) = settings["credentials"]
+            credential["inputs"]["watched"] = "10m"
+            credential["runbook"] = changes.pop("runbook", "versioned-secret")
+            allowed = rules(namespace, credential, files=list((tmp_path / "runbooks").glob("*.yaml")))
+            cluster.kubeconfig(tmp_path / "kubeconfig", cluster.account(namespace, "keyturn", allowed))
             with running(sqlite_url, estate, tmp_path, **{**settings, **changes}) as world:
                 made = Installation(world, consumers, shop)
                 made.rounds()

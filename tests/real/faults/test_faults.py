@@ -15,8 +15,9 @@ from playground.cluster.api import Manifest
 from playground.cluster.cluster import Cluster
 from tests.real.control_plane.proxies import FaultProxy, TcpProxy
 from tests.real.counters import Counters
+from tests.real.rights import rules
 from tests.real.rotating import Rotating, rotating
-from tests.real.shop import OTHER, RULES, SECRET, SIGNER, VERIFIER, Shop
+from tests.real.shop import OTHER, SECRET, SIGNER, VERIFIER, Shop
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -35,9 +36,10 @@ def begin(sqlite_url: str, tmp_path: Path) -> Iterator[Starter]:
         def start(shop: Shop, *, account: bool = True, server: str = "", ca: Path | None = None) -> Rotating:
             shop.lay_out()
             cluster = shop.cluster
-            name = cluster.account(shop.namespace, "keyturn", RULES) if account else ""
-            file = cluster.kubeconfig(tmp_path / "kubeconfig", name, server=server, ca=ca)
             counters = stack.enter_context(Counters())
+            allowed = rules(shop.namespace, shop.credential(counters))
+            name = cluster.account(shop.namespace, "keyturn", allowed) if account else ""
+            file = cluster.kubeconfig(tmp_path / "kubeconfig", name, server=server, ca=ca)
             return stack.enter_context(rotating(shop, sqlite_url, tmp_path, file, counters))
 
         yield start

@@ -18,7 +18,8 @@ from tests.kill.stories import Story
 from tests.real.callers import CLIENT, CREDENTIAL, NAMES, Callers, referred
 from tests.real.callers import SECRET as CALLED
 from tests.real.counters import Counters
-from tests.real.shop import OTHER, RULES, SECRET, Shop
+from tests.real.rights import rules
+from tests.real.shop import OTHER, SECRET, Shop
 
 DAY = 86400
 NOTES = "keyturn.dev/rotation"
@@ -78,7 +79,11 @@ class ClusterGround:
         self.callers.lay_out()
         self.shop = Shop(cluster, namespace)
         self.shop.lay_out()
-        account = cluster.account(namespace, "keyturn", RULES)
+        account = cluster.account(
+            namespace,
+            "keyturn",
+            rules(namespace, self.shop.credential(self.counters), self.callers.credential(self.counters)),
+        )
         token = cluster.token(account, DAY)
         self._kubeconfig = cluster.kubeconfig(folder / "kubeconfig", token=token)
         self._base: Counter[str] = Counter()
