@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from bot.contracts.command import Chart, CredentialView
+from bot.contracts.command import Chart
 from bot.core.errors import Permanent
 
-AGES = (("30 days", 30), ("90 days", 90), ("180 days", 180), ("a year", 365))
 _COLOURS = ("#1f6f8b", "#e0a458", "#8c4f6b", "#5f7f4f")
 _HATCHES = ("", "//", "..", "xx")
 _INK, _FAINT = "#1f2937", "#d5d9df"
@@ -70,40 +68,3 @@ def _draw(axes: Any, chart: Chart) -> None:
         axes.spines[side].set_visible(False)
     if len(chart.series) > 1:
         axes.legend(frameon=False, fontsize=9, loc="upper right", ncols=len(chart.series))
-
-
-def ages(views: Sequence[CredentialView], now: datetime) -> Chart:
-    """The estate's age: since when the versions that are in use are in use."""
-    labels = [f"up to {name}" for name, _ in AGES] + ["over a year", "not known"]
-    counts = [0] * len(labels)
-    for view in views:
-        begun = view.last_rotated_at or view.created_at
-        days = (now - begun).days if begun else None
-        place = len(labels) - 1
-        if days is not None:
-            place = next((i for i, (_, most) in enumerate(AGES) if days <= most), len(AGES))
-        counts[place] += 1
-    return Chart(
-        title="Age of the credentials in use",
-        categories=tuple(labels),
-        series=(("credentials", tuple(float(count) for count in counts)),),
-        x_label="since the last rotation",
-        y_label="credentials",
-        told=f"{len(views)} credentials: {counts[-2]} are older than a year, of {counts[-1]} the age is not known.",
-    )
-
-
-def overlaps(found: Sequence[tuple[str, datetime, datetime | None]], now: datetime) -> Chart:
-    """Old and new both valid: days so far and, where a deadline is known, days still to go; the longest first."""
-    rows = sorted(found, key=lambda one: one[1])[:20]
-    past = tuple(round((now - begun).total_seconds() / 86400, 1) for _, begun, _ in rows)
-    left = tuple(max(0.0, round((end - now).total_seconds() / 86400, 1)) if end else 0.0 for _, _, end in rows)
-    late = sum(1 for _, _, end in rows if end is not None and end < now)
-    return Chart(
-        title="Old and new both valid",
-        categories=tuple(name[:40] for name, _, _ in rows),
-        series=(("days so far", past), ("days to the deadline", left)),
-        x_label="credential",
-        y_label="days",
-        told=f"{len(found)} old versions are being retired, {late} of them past the deadline.",
-    )

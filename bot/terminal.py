@@ -92,10 +92,9 @@ def forecast(settings: Settings, days: int, png: Path | None, *, as_json: bool) 
     except Refused as error:
         return show(Answer(str(error), good=False), as_json, PROBLEMS)
     if png is not None:
-        from bot.gallery import pictures
         from bot.plots import save
 
-        save([*answer.charts, *pictures(call, engine.board, database.now())], png)
+        save(answer.charts, png)
         print(f"The picture is in {png}.", file=sys.stderr)
     return show(answer, as_json)
 

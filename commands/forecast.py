@@ -1,13 +1,15 @@
 """Look ahead: what is due week by week, what collides, and where approvers are missing.
 
-`forecast 90d` looks so far ahead, 90 days when left out.
+`forecast 90d` looks so far ahead, 90 days when left out. It also shows the old versions that are still valid beside new
+ones, and how old everything is.
 """
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
+from datetime import date, datetime, timedelta
 
-from bot.contracts.command import Answer, Call, Chart, Forecast, Need, Rotations, Table, Week
+from bot.contracts.command import Answer, Call, Chart, Forecast, Need, Overlaps, Rotations, Table, Week
 from bot.core import duration
 from bot.core.errors import Refused
 
@@ -32,11 +34,15 @@ def run(call: Call, rotations: Rotations) -> Answer:
             lines.append(f"{what}: {' '.join(told[:MOST_SAID])}{more}")
     rows = tuple(_row(week) for week in found.weeks if week.count)
     table = Table(("week of", "due", "by itself", "what"), rows) if rows else None
-    charts = (chart(found, days),) if total else ()
-    return Answer("\n\n".join(lines), table=table, charts=charts, data=_data(found, days))
+    charts = [chart(found)] if total else []
+    if found.overlaps.count:
+        charts.append(overlaps(found.overlaps, found.at))
+    if any(count for _, count in found.ages):
+        charts.append(ages(found.ages))
+    return Answer("\n\n".join(lines), table=table, charts=tuple(charts), data=_data(found, days))
 
 
-def chart(found: Forecast, days: int) -> Chart:
+def chart(found: Forecast) -> Chart:
     """The load of the weeks: what starts by itself, and what people have to start."""
     weeks = found.weeks[:MOST_BARS]
     busiest = max(weeks, key=lambda week: week.count)
@@ -55,6 +61,44 @@ def chart(found: Forecast, days: int) -> Chart:
             f"{busiest.count}."
         ),
     )
+
+
+def overlaps(found: Overlaps, now: datetime) -> Chart:
+    """Old and new both valid: days so far and, where a deadline is known, days still to go; the longest first."""
+    ahead = [max(timedelta(0), one.deadline - now) if one.deadline else timedelta(0) for one in found.longest]
+    late = f"{found.late} of them past the deadline" if found.late else "none of them past its deadline"
+    return Chart(
+        title="Old and new both valid",
+        categories=tuple(one.credential for one in found.longest),
+        series=(
+            ("days so far", tuple(_days_of(now - one.since) for one in found.longest)),
+            ("days to the deadline", tuple(_days_of(span) for span in ahead)),
+        ),
+        x_label="credential",
+        y_label="days",
+        told=f"{found.count} old {'version is' if found.count == 1 else 'versions are'} being retired, {late}.",
+    )
+
+
+def ages(found: Sequence[tuple[str, int]]) -> Chart:
+    """The estate's age: since when what is in use is in use."""
+    *_, (_, old), (_, unknown) = found
+    total = sum(count for _, count in found)
+    return Chart(
+        title="Age of the credentials in use",
+        categories=tuple(name for name, _ in found),
+        series=(("credentials", tuple(float(count) for _, count in found)),),
+        x_label="since the last rotation",
+        y_label="credentials",
+        told=(
+            f"{total} {'credential' if total == 1 else 'credentials'}: "
+            f"{old} older than a year, {unknown} of an age that is not known."
+        ),
+    )
+
+
+def _days_of(span: timedelta) -> float:
+    return round(span.total_seconds() / 86400, 1)
 
 
 def _label(day: date) -> str:
@@ -83,4 +127,18 @@ def _data(found: Forecast, days: int) -> dict[str, object]:
         ],
         "collisions": list(found.collisions),
         "gaps": list(found.gaps),
+        "ages": dict(found.ages),
+        "overlaps": {
+            "count": found.overlaps.count,
+            "late": found.overlaps.late,
+            "longest": [
+                {
+                    "credential": one.credential,
+                    "environment": one.environment,
+                    "since": one.since.isoformat(),
+                    "deadline": one.deadline.isoformat() if one.deadline else None,
+                }
+                for one in found.overlaps.longest
+            ],
+        },
     }

@@ -51,7 +51,7 @@ def run(call: Call, rotations: Rotations) -> Answer:
     data["counts"] = dict(counts)
     table = Table(("credential", "environment", "owner", "due", "last rotated", "now"), tuple(map(_row, found.rows)))
     total = sum(counts.values())
-    text = f"These are {len(found.rows)} credentials"
+    text = "This is 1 credential" if len(found.rows) == 1 else f"These are {len(found.rows)} credentials"
     if total > len(found.rows):
         told = ", ".join(f"{counts[name]} {name}" for name in _STANDINGS if counts.get(name))
         text += f" of {total} ({told})"

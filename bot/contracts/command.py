@@ -26,6 +26,7 @@ from bot.contracts.inventory import (
     Finding,
     Forecast,
     Inventory,
+    Overlaps,
     Told,
     Week,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "Incidents",
     "Inventory",
     "Need",
+    "Overlaps",
     "Person",
     "Rotations",
     "RunbookView",

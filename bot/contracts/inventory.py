@@ -119,6 +119,28 @@ class Week:
 
 
 @dataclass(frozen=True, slots=True)
+class Overlapping:
+    """An old version that is still valid beside the new one."""
+
+    credential: str
+    environment: str
+    since: datetime
+    deadline: datetime | None
+    """By when it is to be retired."""
+
+
+@dataclass(frozen=True, slots=True)
+class Overlaps:
+    """The old versions that are being retired."""
+
+    longest: tuple[Overlapping, ...] = ()
+    """Those that are valid for the longest time, at most 20."""
+    count: int = 0
+    late: int = 0
+    """How many are past their deadline."""
+
+
+@dataclass(frozen=True, slots=True)
 class Forecast:
     """What is due in the days to come, and what will get in the way."""
 
@@ -127,6 +149,10 @@ class Forecast:
     """Sentences: due dates inside a freeze, several on the same day in the same environment."""
     gaps: tuple[str, ...]
     """Sentences: rotations for which too few people could approve."""
+    at: datetime
+    ages: tuple[tuple[str, int], ...] = ()
+    """How many credentials are how old, from `up to 30 days` to `over a year` and `not known`."""
+    overlaps: Overlaps = Overlaps()
 
 
 class Inventory(Protocol):

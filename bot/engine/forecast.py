@@ -60,6 +60,7 @@ def forecast(
         weeks=tuple(Week(begin, tuple(load.names), load.count, load.automatic) for begin, load in weeks.items()),
         collisions=(*_frozen(frozen), *_crowded(crowds)),
         gaps=tuple(f"{why} ({count} due)." for why, count in gaps.most_common(MOST_SENTENCES)),
+        at=now,
     )
 
 

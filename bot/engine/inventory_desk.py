@@ -27,6 +27,7 @@ from bot.store.writing import Transaction
 
 MOST_ROWS = 100
 LONGEST_FORECAST = 370
+MOST_OVERLAPS = 20
 _PAGE = 500
 LONGEST_NAME = 200
 
@@ -147,7 +148,11 @@ class InventoryDesk:
             return checked[key]
 
         rows = self._due_within(call, now + timedelta(days=days))
-        return outlook.forecast(rows, now, days, self._calendar, self._automatic, hopeless)
+        found = outlook.forecast(rows, now, days, self._calendar, self._automatic, hopeless)
+        if not self._shown.sees(call, _Anything()):
+            return found
+        with self._database.read() as reader:
+            return replace(found, ages=tuple(reader.ages()), overlaps=reader.overlapping(MOST_OVERLAPS))
 
     def _due_within(self, call: Call, until: datetime) -> Iterator[CredentialRow]:
         after: Place | None = None

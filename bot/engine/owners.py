@@ -113,4 +113,5 @@ def _text(digest: Mapping[str, Any]) -> str:
     total = sum(counts.values())
     parts = [f"{counts[name]} {name}" for name in ("expired", "overdue", "soon", "unknown") if counts.get(name)]
     whose = f"of {digest['owner']}" if digest["owner"] else "without an owner"
-    return f"{total} credentials {whose}{': ' + ', '.join(parts) if parts else ', nothing is due soon'}."
+    what = "credential" if total == 1 else "credentials"
+    return f"{total} {what} {whose}{': ' + ', '.join(parts) if parts else ', nothing is due soon'}."

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from bot.contracts.command import Answer, Table
 from bot.slack.blocks import Block, Page, context, section, sections
 from bot.slack.cards import Message
-from bot.slack.pictures import drawn, native
+from bot.slack.pictures import MOST_CHARTS, drawn, native
 from bot.slack.text import MOST_TEXT, count, cut, escape, sentence
 
 MOST_ROWS = 60
@@ -21,7 +21,7 @@ def answer(said: Answer) -> Message:
         return Message(text, _page(paragraphs, said.table, []))
     return Message(
         text,
-        _page(paragraphs, said.table, native(said.charts)),
+        _page(paragraphs, said.table, [*native(said.charts[:MOST_CHARTS]), *drawn(said.charts[MOST_CHARTS:])]),
         plain=_page(paragraphs, said.table, drawn(said.charts)),
     )
 

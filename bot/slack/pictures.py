@@ -17,7 +17,7 @@ _BAR = "█"
 def native(charts: Sequence[Chart]) -> list[Block]:
     """Each chart as a sentence, which screen readers and phones take, and the block that shows it."""
     made: list[Block] = []
-    for chart in charts[:MOST_CHARTS]:
+    for chart in charts:
         labels = _distinct(chart.categories[:MOST_CATEGORIES])
         if not labels or not chart.series:
             continue
@@ -48,7 +48,7 @@ def native(charts: Sequence[Chart]) -> list[Block]:
 def drawn(charts: Sequence[Chart]) -> list[Block]:
     """The same in characters: a row per category, as wide as its share of the largest."""
     made: list[Block] = []
-    for chart in charts[:MOST_CHARTS]:
+    for chart in charts:
         told = [f"*{escape(chart.title, 100)}*: {escape(sentence(chart.told), 600)}"]
         made += sections([*told, *(f"`{escape(line.replace('`', chr(39)), 200)}`" for line in bars(chart))], 3)
     return made

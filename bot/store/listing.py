@@ -4,17 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, select, text, tuple_
 
+from bot.contracts.inventory import Overlapping, Overlaps
 from bot.store.columns import moment
 from bot.store.records import CredentialRow
 from bot.store.session import Session
 from bot.store.tables import CREDENTIAL, OVERLAP
 
 _C = CREDENTIAL.c
+_O = OVERLAP.c
+AGES = (("30 days", 30), ("90 days", 90), ("180 days", 180), ("a year", 365))
+OLDEST, UNKNOWN_AGE = "over a year", "not known"
 _LISTED = text("credential.removed_at IS NULL")
 _ESCAPE = "\\"
 
@@ -70,6 +74,23 @@ class Listing(Session):
         inner: Select[Any] = select(standing).where(*_conditions(wanted))
         rows = self.connection.execute(_counted(inner))
         return {row[0]: int(row[1]) for row in rows}
+
+    def ages(self) -> list[tuple[str, int]]:
+        """How many credentials are how old since their last rotation, or since they were made; youngest first."""
+        begun = func.coalesce(_C.last_rotated_at, _C.created_at)
+        buckets = [(begun >= self.now - timedelta(days=days), f"up to {name}") for name, days in AGES]
+        standing = case((begun.is_(None), UNKNOWN_AGE), *buckets, else_=OLDEST).label("standing")
+        found = {row[0]: row[1] for row in self.connection.execute(_counted(select(standing).where(_LISTED)))}
+        return [(name, int(found.get(name, 0))) for name in (*(told for _, told in buckets), OLDEST, UNKNOWN_AGE)]
+
+    def overlapping(self, limit: int) -> Overlaps:
+        """The old versions that are being retired, the longest ones first."""
+        still = text("overlap.state IN ('blocked', 'retiring')")
+        names = (_O.credential, _O.environment, _O.opened_at, _O.deadline)
+        rows = self.connection.execute(select(*names).where(still).order_by(_O.opened_at, _O.rotation).limit(limit))
+        late = func.count(case((_O.deadline < self.now, 1)))
+        count, past = self.connection.execute(select(func.count(), late).select_from(OVERLAP).where(still)).one()
+        return Overlaps(tuple(Overlapping(*row) for row in rows), int(count), int(past))
 
     def owners(self) -> Iterator[str]:
         """Everybody who owns something now, each once, in pages."""

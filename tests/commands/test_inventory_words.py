@@ -6,10 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from bot.contracts.command import CredentialView
+from bot.contracts.command import Overlaps
+from bot.contracts.inventory import Overlapping
 from bot.core.errors import Refused
-from bot.plots import ages, overlaps
 from bot.store.records import Declared
+from commands.forecast import ages, overlaps
 from tests.commands.conftest import Desk
 
 
@@ -129,12 +130,12 @@ def test_a_value_in_the_place_of_an_id_is_refused_and_not_repeated(desk: Desk, v
 
 
 def test_a_forecast_counts_by_week(desk: Desk) -> None:
-    assert desk.say("carol", "forecast 1d").charts == ()
+    assert "Rotations due by week" not in {one.title for one in desk.say("carol", "forecast 1d").charts}
     due_in(desk, 10)
     due_in(desk, 12, "shed-key", "staging")
     said = desk.say("carol", "forecast 30d")
     assert said.text.startswith("2 rotations are due within 30 days.")
-    [chart] = said.charts
+    chart = said.charts[0]
     assert sum(value for _, values in chart.series for value in values) == 2
     assert len(chart.categories) == len(said.data["weeks"])
     assert "shed-key@staging" in {name for week in said.data["weeks"] for name in week["due"]}
@@ -164,12 +165,24 @@ def test_mistakes_get_the_way_out(desk: Desk, typed: str, advice: str) -> None:
 
 def test_ages_and_overlaps_are_counted() -> None:
     now = datetime(2026, 11, 26, tzinfo=UTC)
-    views = [
-        CredentialView("a", "p", "k", "o", "r", None, now - timedelta(days=days) if days else None, None, 0)
-        for days in (1, 29, 60, 170, 300, 400, 0)
-    ]
-    assert ages(views, now).series[0][1] == (2.0, 1.0, 1.0, 1.0, 1.0, 1.0)
-    found = [("a", now - timedelta(days=3), now + timedelta(days=2)), ("b", now - timedelta(days=9), now)]
-    chart = overlaps(found, now)
-    assert chart.categories == ("b", "a")
-    assert chart.series == (("days so far", (9.0, 3.0)), ("days to the deadline", (0.0, 2.0)))
+    counted = [("up to 30 days", 2), ("over a year", 1), ("not known", 3)]
+    chart = ages(counted)
+    assert chart.series[0][1] == (2.0, 1.0, 3.0)
+    assert chart.told == "6 credentials: 1 older than a year, 3 of an age that is not known."
+    longest = (
+        Overlapping("b", "p", now - timedelta(days=9), now - timedelta(days=1)),
+        Overlapping("a", "p", now - timedelta(days=3), now + timedelta(days=2)),
+        Overlapping("c", "p", now, None),
+    )
+    chart = overlaps(Overlaps(longest, 30, 1), now)
+    assert chart.categories == ("b", "a", "c")
+    assert chart.series == (("days so far", (9.0, 3.0, 0.0)), ("days to the deadline", (0.0, 2.0, 0.0)))
+    assert chart.told == "30 old versions are being retired, 1 of them past the deadline."
+
+
+def test_a_forecast_shows_ages_and_overlaps_beside_the_load(desk: Desk) -> None:
+    due_in(desk, 2)
+    said = desk.say("carol", "forecast")
+    assert [one.title for one in said.charts] == ["Rotations due by week", "Age of the credentials in use"]
+    assert sum(said.data["ages"].values()) == len(names(desk, "list"))
+    assert said.data["overlaps"]["count"] == 0

@@ -13,6 +13,7 @@ from bot.core.policy import Need
 from bot.core.windows import Calendar, Freeze
 from bot.store.database import Database
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+from tests.store import samples
 
 
 @pytest.fixture
@@ -65,6 +66,22 @@ def test_filters_narrow_a_list(keep: Keep) -> None:
     assert counts == {"fine": 1, "soon": 1, "overdue": 1, "unknown": 1}
     standing = {row.name: row.standing for row in keep.desk.search(keep.call(), Filters()).rows}
     assert standing == {"key-10": "fine", "key-85": "soon", "key-95": "overdue", "odd_%": "unknown"}
+
+
+def test_a_forecast_counts_ages_and_what_is_valid_beside_the_new_one(keep: Keep) -> None:
+    aged(keep, 10, 85, 95, 400)
+    began = samples.promote(keep.database, "key-10").promoted_at
+    keep.turn()
+    found = keep.desk.forecast(keep.call())
+    ages = dict(found.ages)
+    assert ages["up to 30 days"] == ages["up to 90 days"] == ages["up to 180 days"] == ages["over a year"] == 1
+    assert ages["not known"] == 0
+    assert (found.overlaps.count, found.overlaps.late) == (1, 0)
+    [one] = found.overlaps.longest
+    assert (one.credential, one.since) == ("key-10", began)
+    assert one.deadline is not None
+    keep.go_to(one.deadline + HOUR)
+    assert keep.desk.forecast(keep.call()).overlaps.late == 1
 
 
 def test_a_snooze_keeps_to_its_budget_and_holds(keep: Keep) -> None:

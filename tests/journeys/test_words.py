@@ -175,7 +175,7 @@ def test_words_that_only_read(calm: Town) -> None:
     listed = calm.ask("dave", "list", "These are 2 credentials").words
     assert "billing-api-key" in listed
     assert f"R-{number} is open" in listed
-    assert "billing-api-key" not in calm.ask("dave", "list signing", "These are 1 credentials").words
+    assert "billing-api-key" not in calm.ask("dave", "list signing", "This is 1 credential").words
     books = calm.ask("dave", "runbooks", f"There are {len(list(SHIPPED.glob('*.yaml')))} runbooks").words
     assert "identity-signing@production" in books
     told = calm.ask("dave", f"history R-{number}", "The audit tells this").words

@@ -72,7 +72,7 @@ def test_own_by_typing_the_word_alone(house: House) -> None:
     house.workspace.type("alice", "ops", "/rotate own door-key --to @carol")
     house.told("alice", "belongs to carol")
     house.workspace.type("alice", "ops", "/rotate list --owner @carol")
-    assert "shed-key" not in house.told("alice", "These are 1 credentials").words
+    assert "shed-key" not in house.told("alice", "This is 1 credential").words
 
 
 def test_not_mine_start_and_plan(house: House) -> None:
