@@ -8,7 +8,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import bindparam, delete, func, or_, select, text, tuple_, update
+from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, text, tuple_, update
 
 from bot.core.discovered import InUse, Version, in_use, named, settled
 from bot.store.records import CredentialRow, DiscoveryRow, FoundRow
@@ -78,6 +78,17 @@ class DiscoveryWriter(DiscoveryReader, Writing):
         self.connection.execute(update(DISCOVERY).where(DISCOVERY.c.name == row.name).values(values))
         return DiscoveryRow(**{**row._mapping, **values})
 
+    def list_again(self, credential: str, environment: str) -> None:
+        """A rotation has changed what a system holds: the discoveries that list this credential are due at once.
+
+        Call it before the credential is written, for rounds lock both in this order.
+        """
+        same = and_(_C.place == FOUND.c.place, _C.environment == FOUND.c.environment)
+        listing = select(FOUND.c.discovery).join(CREDENTIAL, same)
+        listing = listing.where(_C.name == credential, _C.environment == environment, text("credential.place <> ''"))
+        later = update(DISCOVERY).where(DISCOVERY.c.name.in_(listing), DISCOVERY.c.due_at.is_not(None))
+        self.connection.execute(later.values(due_at=self.now))
+
     def _holds(self, name: str, round: int) -> bool:
         query = select(DISCOVERY.c.round).where(DISCOVERY.c.name == name, DISCOVERY.c.due_at.is_not(None))
         if not self.is_sqlite:
@@ -132,7 +143,10 @@ class DiscoveryWriter(DiscoveryReader, Writing):
         """The round is complete, or it failed with this error. False when it was taken over."""
         if not self._holds(name, round):
             return False
-        values: dict[str, Any] = {"due_at": due_at, "claimed_until": None, "error": error}
+        # `list_again` in the meantime: what was listed before may be what the rotation has changed since
+        asked = DISCOVERY.c.due_at > DISCOVERY.c.began_at
+        again = case((asked, DISCOVERY.c.due_at), else_=literal(due_at, DISCOVERY.c.due_at.type))
+        values: dict[str, Any] = {"due_at": again, "claimed_until": None, "error": error}
         if error:
             values["failures"] = DISCOVERY.c.failures + 1
         else:

@@ -94,9 +94,12 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentW
         else:
             self._update(before, after)
         self._save_steps(before, after)
-        if after.overlap is not (before.overlap if before else Overlap.NONE):
-            self._save_overlap(before, after)
         promoted = before is not None and before.promoted_at is None and after.promoted_at is not None
+        moved = after.overlap is not (before.overlap if before else Overlap.NONE)
+        if promoted or moved:
+            self.list_again(after.plan.credential, after.plan.environment)
+        if moved:
+            self._save_overlap(before, after)
         if promoted and not after.plan.expiry:
             self._save_dates(after, {"last_rotated_at": after.promoted_at, "next_due": after.next_due})
         if before is not None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -63,13 +63,19 @@ class Listed(Discovery):
         self.page = 2
         self.breaks: tuple[int, Exception] | None = None
         self.rounds = 0
+        self.after_a_page: Callable[[], None] | None = None
+        """Happens once, when a page has been listed."""
 
     def pages(self, p: Any, run: Run) -> Iterator[Sequence[Found]]:
         self.rounds += 1
         for number, begin in enumerate(range(0, max(len(self.held), 1), self.page)):
             if self.breaks is not None and number >= self.breaks[0]:
                 raise self.breaks[1]
-            yield self.held[begin : begin + self.page]
+            listed = self.held[begin : begin + self.page]
+            if self.after_a_page is not None:
+                after, self.after_a_page = self.after_a_page, None
+                after()
+            yield listed
 
 
 class Keep:

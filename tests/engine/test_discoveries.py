@@ -12,6 +12,7 @@ from bot.contracts.inventory import Filters
 from bot.core.errors import Permanent, Transient
 from bot.store.database import Database
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+from tests.store import samples
 
 PLACE = "identity:https://id.example/api-keys/checkout"
 
@@ -69,6 +70,37 @@ def test_a_new_expiry_ends_the_reminders_of_the_old_one(keep: Keep) -> None:
     keep.discover()
     keep.run_until(MONDAY + 45 * DAY)
     assert keep.told() == before
+
+
+def test_a_rotation_that_promotes_has_its_system_looked_at_anew(keep: Keep) -> None:
+    keep.declare(declared("checkout", place=PLACE))
+    keep.system.held = [found()]
+    keep.discover()
+    assert keep.discoveries.turn() > 0, "nothing is due"
+    samples.promote(keep.database, "checkout")
+    keep.system.held.append(found("k2", begun=0, ends=130))
+    keep.discoveries.turn()
+    assert keep.row("checkout").expires_at == MONDAY + 130 * DAY
+    assert keep.discoveries.turn() > 0, "once"
+
+
+def test_a_rotation_that_promotes_while_its_system_is_listed_has_it_listed_once_more(keep: Keep) -> None:
+    keep.declare(declared("checkout", place=PLACE))
+    keep.system.held = [found()]
+    keep.discover()
+
+    def promote() -> None:
+        keep.go_to(keep.now + HOUR)
+        samples.promote(keep.database, "checkout")
+        keep.system.held.append(found("k2", begun=0, ends=130))
+
+    keep.go_to(keep.now + 6 * HOUR)
+    keep.system.after_a_page = promote
+    keep.discoveries.turn()
+    assert keep.row("checkout").expires_at == MONDAY + 40 * DAY, "what was listed before"
+    keep.discoveries.turn()
+    assert keep.row("checkout").expires_at == MONDAY + 130 * DAY
+    assert keep.discoveries.turn() > 0
 
 
 def test_what_is_gone_is_said_only_after_a_complete_round(keep: Keep) -> None:
