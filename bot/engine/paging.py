@@ -1,12 +1,16 @@
-"""Pages people about credentials that nobody acts on, with the adapter that incidents page with."""
+"""Pages people about credentials that nobody acts on, with the adapter that incidents page with.
+
+Once the date has moved the alert is resolved, as a page of an incident is: by undoing it.
+"""
 
 from __future__ import annotations
 
 import logging
 import time
 import traceback
-from collections.abc import Sequence
-from datetime import timedelta
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
 
 from bot.contracts.adapter import Run, Secrets
 from bot.contracts.registry import Registry
@@ -18,6 +22,7 @@ from bot.engine.errands import ALLOWED_SECONDS, CLAIMED_SECONDS, defaults
 from bot.engine.lane import nap_until
 from bot.engine.scope import parameters
 from bot.store.database import Database
+from bot.store.paging import ENDED
 from bot.store.records import CredentialRow, PageRow
 from bot.store.writing import Transaction
 
@@ -33,6 +38,18 @@ def page(tx: Transaction, row: CredentialRow, found: Sequence[Tier], stages: Seq
             expiry = f"{tier.expiry:%Y%m%d%H%M%S}"
             key = f"page-{row.name}-{row.environment}-{expiry}-{tier.name}"
             tx.add_page(key, row.name, row.environment, {"expiry": tier.expiry.isoformat(), "owner": row.owner})
+
+
+def end_pages(tx: Transaction, due: Mapping[tuple[str, str], datetime | None]) -> None:
+    """Have alerts resolved of credentials whose effective date has moved; `due` says where it is now."""
+    for sent in tx.sent_pages(due.keys()):
+        if _moved(sent, due[sent.credential, sent.environment]):
+            tx.end_page(sent)
+
+
+def _moved(row: PageRow, due: datetime | None) -> bool:
+    """Whether the date that somebody is woken for is no more."""
+    return due is None or due.isoformat() > row.payload["expiry"]
 
 
 class Pager:
@@ -55,22 +72,25 @@ class Pager:
             if row is None:
                 return 0.5
             found = tx.credential(row.credential, row.environment)
-            moved = not found or found[0].next_due is None or found[0].next_due.isoformat() > row.payload["expiry"]
-            if moved or self._errand is None:
-                tx.finish_page(row.key, "needless: it was replaced meanwhile" if moved else "not configured")
+            needless = not row.payload.get("end") and _moved(row, found[0].next_due if found else None)
+            if needless or self._errand is None:
+                tx.finish_page(row, "needless: it was replaced meanwhile" if needless else "not configured")
                 return 0.0
-            detail = {"errand": "page", "key": row.key, "attempt": row.failures + 1}
+            detail = {"errand": _kind(row), "key": row.key, "attempt": row.failures + 1}
             tx.audit(Entry(Event.ERRAND_INTENT, "keyturn", credential=row.credential, detail=detail))
         self._send(row, self._errand)
         return 0.0
 
     def _send(self, row: PageRow, errand: Errand) -> None:
-        delay, problem = timedelta(0), ""
+        delay, problem, outputs = timedelta(0), "", dict[str, Any]()
         try:
             operation = self._registry.operation(errand.do)
             scope = _scope(row)
             p = parameters(operation.Params, {}, errand.arguments, {"incident": scope}, defaults("page", scope))
-            operation.ensure(p, self._run(row))
+            if row.payload.get("end"):
+                operation.undo(p, self._run(row), row.payload.get("outputs", {}))
+            else:
+                outputs = dict(operation.ensure(p, self._run(row)))
         except Transient as error:
             delay, problem = error.delay, str(error)
         except Permanent as error:
@@ -83,12 +103,14 @@ class Pager:
         said = problem.split("\n", 1)[0][:300]
         wait = min(2.0 ** min(row.failures, 20), LONGEST_DELAY)
         with self._database.begin() as tx:
-            detail = {"errand": "page", "key": row.key, "said": f"failed: {said}" if said else "done"}
+            detail = {"errand": _kind(row), "key": row.key, "said": f"failed: {said}" if said else "done"}
             tx.audit(Entry(Event.ERRAND_OUTCOME, "keyturn", credential=row.credential, detail=detail))
             if not said:
-                tx.finish_page(row.key)
+                tx.finish_page(row, ENDED if row.payload.get("end") else "", outputs)
+                found = tx.credential(row.credential, row.environment)
+                end_pages(tx, {(row.credential, row.environment): found[0].next_due if found else None})
             elif row.failures + 1 >= MOST_FAILURES:
-                tx.finish_page(row.key, f"given up: {said}")
+                tx.finish_page(row, f"given up: {said}")
             else:
                 later = max(delay, timedelta(seconds=wait)) * self._database.clock.rate
                 tx.postpone_page(row.key, tx.now + later, row.failures + 1, said)
@@ -104,6 +126,10 @@ class Pager:
             log=logging.LoggerAdapter(log, {"credential": row.credential}),
             deadline=time.monotonic() + ALLOWED_SECONDS,
         )
+
+
+def _kind(row: PageRow) -> str:
+    return "resolve" if row.payload.get("end") else "page"
 
 
 def _scope(row: PageRow) -> dict[str, str]:

@@ -19,7 +19,7 @@ from bot.core.policy import Policy
 from bot.core.reminders import Look, Rules, Tier, look, snoozed, tiers
 from bot.core.windows import Calendar
 from bot.engine.lane import SHORTEST_NAP, nap_until
-from bot.engine.paging import page
+from bot.engine.paging import end_pages, page
 from bot.engine.recipients import Reached, Recipient, Recipients
 from bot.store.database import Database
 from bot.store.records import CredentialRow, ReminderRow
@@ -121,6 +121,7 @@ class Reminders:
         notices = {recipient: self._send(tx, recipient, message) for recipient, message in messages.items()}
         self._keep(tx, kept, notices)
         tx.settle(looked)
+        end_pages(tx, {key: values["next_due"] for key, values in looked})
 
     def _only_pages(self, row: CredentialRow, found: Sequence[Tier]) -> bool:
         """Whether all of it is for the pager alone."""

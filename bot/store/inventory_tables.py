@@ -131,7 +131,10 @@ class PageTable(SQLModel, table=True):
     """A page about a credential that nobody acts on."""
 
     __tablename__ = "page"
-    __table_args__: ClassVar[Any] = (partial("page_due", "due_at", where="done_at IS NULL"),)
+    __table_args__: ClassVar[Any] = (
+        partial("page_due", "due_at", where="done_at IS NULL"),
+        partial("page_sent", "credential", where="done_at IS NOT NULL AND note = ''"),
+    )
     key: str = Field(primary_key=True, sa_type=Words)
     credential: str = Field(sa_type=Name)
     environment: str = Field(sa_type=Name)

@@ -1,8 +1,8 @@
-"""Pages about credentials that nobody acts on: each sent once, by one replica at a time."""
+"""Pages about credentials that nobody acts on: each sent once, by one replica, and ended once somebody has acted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ _due = (
     .order_by(PAGE.c.due_at)
     .limit(1)
 )
+ENDED = "ended"
 _next = select(func.min(PAGE.c.due_at)).where(_open)
 
 
@@ -67,10 +68,26 @@ class PageWriter(PageReader, Writing):
         self.connection.execute(taken.values(claimed_until=until, due_at=until))
         return PageRow(*row)
 
-    def finish_page(self, key: str, note: str = "") -> None:
-        """It is sent, or needless by now."""
-        done = update(PAGE).where(PAGE.c.key == key)
-        self.connection.execute(done.values(done_at=self.now, note=note, claimed_until=None))
+    def finish_page(self, row: PageRow, note: str = "", outputs: Mapping[str, Any] | None = None) -> None:
+        """It is sent (no note), or needless by now."""
+        done = update(PAGE).where(PAGE.c.key == row.key)
+        payload = {**row.payload, "outputs": dict(outputs or {})}
+        self.connection.execute(done.values(done_at=self.now, note=note, claimed_until=None, payload=payload))
+
+    def sent_pages(self, keys: Collection[tuple[str, str]]) -> list[PageRow]:
+        """Those of these credentials that somebody was woken by, and that were not ended."""
+        if not keys:
+            return []
+        names = {name for name, _ in keys}
+        query = select(PAGE).where(text("page.done_at IS NOT NULL AND page.note = ''"), PAGE.c.credential.in_(names))
+        rows = (PageRow(*row) for row in self.connection.execute(query))
+        return [row for row in rows if (row.credential, row.environment) in keys]
+
+    def end_page(self, row: PageRow) -> None:
+        """Somebody has acted: have the alert resolved, once for all pages of this expiry."""
+        self.connection.execute(update(PAGE).where(PAGE.c.key == row.key).values(note=ENDED))
+        key = f"end-{row.credential}-{row.environment}-{row.payload['expiry']}"
+        self.add_page(key, row.credential, row.environment, {**row.payload, "end": True})
 
     def postpone_page(self, key: str, due_at: datetime, failures: int, note: str) -> None:
         """It did not work: try again then."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import pytest
 
 from bot.contracts.adapter import Effect, Operation, Outputs, Run
 from bot.core.automatic import Automatic, rule_of, starts_at
-from bot.core.errors import Permanent
+from bot.core.errors import Permanent, Transient
 from bot.core.incident_rules import Errand
 from bot.core.policy import ApprovalRule, Who
 from bot.core.reminders import Rules, Stage
@@ -135,14 +136,23 @@ class Paged(Operation):
 
     def __init__(self) -> None:
         self.sent: list[tuple[str, str]] = []
+        self.ended: list[tuple[str, Outputs]] = []
         self.fails = 0
+        self.meanwhile: Callable[[], None] = lambda: None
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         if self.fails:
             self.fails -= 1
             raise Permanent("no such service", "look at the routing key")
         self.sent.append((run.token, p.summary))
-        return {}
+        self.meanwhile()
+        return {"alert": run.token}
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        if self.fails:
+            self.fails -= 1
+            raise Transient("the pager is away")
+        self.ended.append((run.token, outputs))
 
 
 class Pagers:
@@ -188,3 +198,56 @@ def test_nobody_is_paged_for_what_was_replaced_meanwhile(database: Database) -> 
     with keep.database.read() as reader:
         assert reader.pages() == []
     assert paged.sent == []
+
+
+def test_the_pager_is_told_once_when_somebody_has_acted(database: Database) -> None:
+    keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True), Stage(HOUR, (), page=True))))
+    paged = Paged()
+    pagers, nothing = Pagers(paged), None
+    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+
+    def work() -> None:
+        for _ in range(6):
+            pager.turn()
+            keep.database.clock.advance(timedelta(minutes=5))
+
+    keep.declare(declared("key"), declared("other"))
+    for name in ("key", "other"):
+        keep.rotated(name, MONDAY - 91 * DAY)
+    keep.run_until(MONDAY + 3 * HOUR)
+    work()
+    assert len(paged.sent) == 4
+    assert len({token for token, _ in paged.sent}) == 2, "one alert for each credential"
+    assert paged.ended == []
+    keep.rotated("key")
+    keep.turn()
+    paged.fails = 1
+    work()
+    keep.turn()
+    work()
+    [(token, outputs)] = paged.ended
+    assert "-key-" in token
+    assert outputs == {"alert": token}
+    assert [row.detail["said"] for row in keep.audit("errand.outcome")][-2:] == ["failed: the pager is away", "done"]
+    with keep.database.read() as reader:
+        assert reader.pages() == []
+
+
+def test_a_page_that_goes_out_while_somebody_acts_is_ended(database: Database) -> None:
+    keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True),)))
+    paged = Paged()
+    pagers, nothing = Pagers(paged), None
+    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY - 91 * DAY)
+    keep.turn()
+
+    def act() -> None:
+        keep.rotated("key")
+        keep.turn()
+
+    paged.meanwhile = act
+    pager.turn()
+    assert (len(paged.sent), paged.ended) == (1, [])
+    pager.turn()
+    assert [token for token, _ in paged.ended] == [token for token, _ in paged.sent]

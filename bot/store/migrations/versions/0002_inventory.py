@@ -120,3 +120,4 @@ def create_pages() -> None:
         sa.PrimaryKeyConstraint("key"),
     )
     partial("page_due", "page", ["due_at"], "done_at IS NULL")
+    partial("page_sent", "page", ["credential"], "done_at IS NOT NULL AND note = ''")
