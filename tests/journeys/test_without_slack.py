@@ -202,7 +202,12 @@ def caught_up(host: Host) -> Conversation:
     town.until(lambda: len(town.workspace.pins(made.name)) == 1, "a pinned status")
     card = town.shows(NUMBER, "is revoked and replaced since", timeout=40)
     assert card.buttons == []
-    threads = [one.text for one in town.workspace.thread("ops", card.ts)]
+
+    def log() -> list[Message]:
+        return town.workspace.thread("ops", card.ts)
+
+    town.until(lambda: any("asks to revoke" in one.text for one in log()), told(log), 40)
+    threads = [one.text for one in log()]
     assert len([text for text in threads if "asks to revoke" in text]) == 1
     assert len(threads) == len(set(threads)), f"something was said twice: {threads}"
     assert len(rooms(town)) == 1
