@@ -1,4 +1,4 @@
-"""What settings say of reminders, discoveries and automatic rotations: worked out, and every mistake with its advice."""
+"""What settings say of reminders, discoveries and automatic rotations, and every mistake with its advice."""
 
 from __future__ import annotations
 

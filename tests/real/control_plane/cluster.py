@@ -10,6 +10,7 @@ import base64
 import fcntl
 import json
 import os
+import secrets
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -93,7 +94,7 @@ def control_plane_parts() -> Parts:
 def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The cluster of this test run, shared by all its workers. Leave its servers running: see `own_cluster`."""
     if own := _own():
-        with _foreign(own) as somebodys:
+        with foreign(own) as somebodys:
             yield somebodys
         return
     parts: Parts = request.getfixturevalue("control_plane_parts")
@@ -180,20 +181,21 @@ def _own() -> str:
 
 
 @contextmanager
-def _foreign(kubeconfig: str) -> Iterator[Cluster]:
+def foreign(kubeconfig: str) -> Iterator[Cluster]:
     """Somebody's own cluster, entered as an account that we make there for the time being."""
 
     def kubectl(*words: str, text: str = "") -> str:
         command = ["kubectl", f"--kubeconfig={kubeconfig}", *words]
         return subprocess.run(command, input=text, check=True, capture_output=True, text=True, timeout=60).stdout
 
-    about = {"name": _ACCOUNT, "namespace": "kube-system"}
+    name = f"{_ACCOUNT}-{secrets.token_hex(4)}"  # each worker has its own, and takes only that away
+    about = {"name": name, "namespace": "kube-system"}
     account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": about}
     rbac = "rbac.authorization.k8s.io"
     binding = {
         "apiVersion": f"{rbac}/v1",
         "kind": "ClusterRoleBinding",
-        "metadata": {"name": _ACCOUNT},
+        "metadata": {"name": name},
         "roleRef": {"apiGroup": rbac, "kind": "ClusterRole", "name": "cluster-admin"},
         "subjects": [{"kind": "ServiceAccount", **about}],
     }
@@ -205,7 +207,7 @@ def _foreign(kubeconfig: str) -> Iterator[Cluster]:
     with tempfile.TemporaryDirectory(prefix="keyturn-kube-") as folder:
         ca = Path(folder) / "ca.crt"
         ca.write_bytes(base64.b64decode(told["certificate-authority-data"]))
-        token = kubectl("create", "token", _ACCOUNT, "-n", "kube-system", "--duration=8h").strip()
+        token = kubectl("create", "token", name, "-n", "kube-system", "--duration=8h").strip()
         try:
             with Cluster(told["server"], ca, token, ["kubectl"]) as somebodys:
                 yield somebodys

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from playground.cluster.api import Api, ApiError, Unreachable
 from playground.cluster.build import Parts
 from playground.cluster.cluster import ROOT, Cluster, ClusterError
+from tests.real.control_plane.cluster import foreign
 from tests.real.control_plane.manifests import deployment
 from tests.real.control_plane.proxies import FaultProxy, TcpProxy
 
@@ -196,6 +198,33 @@ def test_a_stopped_api_server_comes_back_with_what_it_had(own_cluster: Cluster) 
             own_cluster.api.get("/readyz")
         own_cluster.start_api_server()
         assert own_cluster.api.get("/api/v1/namespaces/default/configmaps/kept")["data"] == {"a": "1"}
+
+
+def test_somebodys_own_cluster_is_entered_and_left_as_it_was(
+    own_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`KEYTURN_TEST_KUBECONFIG`: by the kubectl on the path, and an account that each worker makes for itself."""
+    program = tmp_path / "bin" / "kubectl"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(own_cluster._command)} "$@"\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
+    kubeconfig = str(own_cluster._admin)
+
+    def there() -> set[str]:
+        bindings = own_cluster.api.get("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings")["items"]
+        return {one["metadata"]["name"] for one in bindings}
+
+    before = there()
+    with foreign(kubeconfig) as theirs:
+        assert not theirs.ours
+        with foreign(kubeconfig):
+            assert len(there() - before) == 2
+        with theirs.namespace() as namespace:
+            theirs.apply(deployment(namespace, "web"))
+            theirs.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
+            assert len(pods(theirs, namespace, "web")) == 1
+    assert there() == before
 
 
 def test_the_last_to_leave_ends_the_servers_even_if_it_is_killed(control_plane_parts: Parts) -> None:
