@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from functools import lru_cache
 
 _UNITS = {"w": 604800.0, "d": 86400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 _PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|w|d|h|m|s)")
@@ -31,6 +32,7 @@ def limited(value: timedelta) -> timedelta:
     return value
 
 
+@lru_cache(maxsize=1024)
 def show(value: timedelta) -> str:
     """Write it so that `parse` reads it back: `1d 1h`, `15m`, `0s`; below a second in `ms`."""
     millis = round(value.total_seconds() * 1000)

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from functools import cached_property
 
 from bot.core import duration
 
@@ -95,9 +96,9 @@ def standing(cadence: timedelta | None, last_finished_at: datetime | None, now: 
     return Standing(Due.SOON if now >= last_finished_at + cadence * WARN_AT else Due.FINE, due)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Dates:
-    """Everything that says when a credential ends."""
+    """Everything that says when a credential ends. What follows from it is worked out once."""
 
     cadence: timedelta | None = None
     last_rotated_at: datetime | None = None
@@ -106,12 +107,12 @@ class Dates:
     expires_at: datetime | None = None
     """When its system will refuse it."""
 
-    @property
+    @cached_property
     def begins(self) -> datetime | None:
         """Since when the version in use counts; the later one, since a rotation may be done by hand too."""
         return max((at for at in (self.last_rotated_at, self.created_at) if at is not None), default=None)
 
-    @property
+    @cached_property
     def by_cadence(self) -> datetime | None:
         """When the cadence wants the next rotation."""
         begins = self.begins
@@ -119,7 +120,7 @@ class Dates:
             return None
         return begins + self.cadence if self.cadence < _FOREVER - begins else None
 
-    @property
+    @cached_property
     def due(self) -> datetime | None:
         """The effective date: its expiry or the end of its cadence, whichever is first."""
         return min((at for at in (self.expires_at, self.by_cadence) if at is not None), default=None)

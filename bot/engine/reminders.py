@@ -17,6 +17,7 @@ from bot.core.automatic import STARTED, Automatic, rule_of, starts_at
 from bot.core.events import Entry, Event
 from bot.core.policy import Policy
 from bot.core.reminders import Look, Rules, Tier, look, snoozed, tiers
+from bot.core.schedule import Dates
 from bot.core.windows import Calendar
 from bot.engine.lane import SHORTEST_NAP, nap_until
 from bot.engine.paging import end_pages, page
@@ -105,9 +106,9 @@ class Reminders:
         kept: list[tuple[CredentialRow, Sequence[Tier], tuple[Recipient, ...]]] = []
         looked: list[tuple[Key, Mapping[str, Any]]] = []
         for row, key in zip(rows, keys, strict=True):
-            seen = told.get(key, set())
-            found = self.look_at(row, seen, tx.now, acted=key in busy)
-            values = dict(self.settled(row, found, seen, tx.now, busy=key in busy))
+            seen, dates = told.get(key, set()), row.dates
+            found = self.look_at(row, dates, seen, tx.now, acted=key in busy)
+            values = dict(self.settled(row, dates, found, seen, tx.now, busy=key in busy))
             if found.tell:
                 to = known.reached(row, found.tell, self._setting.rules)
                 if to or (to is not None and self._only_pages(row, found.tell)):
@@ -128,21 +129,30 @@ class Reminders:
         stages = self._setting.rules.stages(row)
         return all(tier.stage is not None and stages[tier.stage].page and not stages[tier.stage].to for tier in found)
 
-    def look_at(self, row: CredentialRow, told: set[tuple[datetime, str]], now: datetime, *, acted: bool) -> Look:
+    def look_at(
+        self, row: CredentialRow, dates: Dates, told: set[tuple[datetime, str]], now: datetime, *, acted: bool
+    ) -> Look:
         """What is to be told of a credential now, and when to look again."""
         if row.status == "gone":
             return Look()
         rules = self._setting.rules
         hours = rules.hours(row.owner)
-        planned = tiers(row.dates, rules.before(row), rules.stages(row), hours)
-        until = snoozed(row.snoozed_until, row.dates, now)
+        planned = tiers(dates, rules.before(row), rules.stages(row), hours)
+        until = snoozed(row.snoozed_until, dates, now)
         return look(planned, told, now, hours, snoozed_until=until, acted=acted)
 
     def settled(
-        self, row: CredentialRow, found: Look, told: set[tuple[datetime, str]], now: datetime, *, busy: bool
+        self,
+        row: CredentialRow,
+        dates: Dates,
+        found: Look,
+        told: set[tuple[datetime, str]],
+        now: datetime,
+        *,
+        busy: bool,
     ) -> Mapping[str, Any]:
         """Everything that follows from its dates, as columns."""
-        dates, gone = row.dates, row.status == "gone"
+        gone = row.status == "gone"
         due = None if gone else dates.due
         again = found.next_at
         return {
@@ -150,19 +160,19 @@ class Reminders:
             "due_source": "" if gone else dates.source,
             "soon_at": None if gone else dates.soon_at(self._setting.rules.warn(row)),
             "remind_at": max(again, now + MOMENT) if again is not None else None,
-            "starts_at": None if due is None or busy else self._starts_at(row, due, told, now),
+            "starts_at": None if due is None or busy else self._starts_at(row, dates, due, told, now),
             "reminded_at": row.reminded_at,
             "snoozed_until": snoozed(row.snoozed_until, dates, now),
         }
 
     def _starts_at(
-        self, row: CredentialRow, due: datetime, told: set[tuple[datetime, str]], now: datetime
+        self, row: CredentialRow, dates: Dates, due: datetime, told: set[tuple[datetime, str]], now: datetime
     ) -> datetime | None:
         """When policy starts it: once for each date, and again later where that could not be done."""
         rule = rule_of(self._setting.automatic, row)
         if rule is None or not row.runbook or (due, STARTED) in told:
             return None
-        at = starts_at(rule, row, row.dates, self._setting.calendar)
+        at = starts_at(rule, row, dates, self._setting.calendar)
         retry = row.starts_at if row.next_due == due and row.starts_at is not None else None
         return max((one for one in (at, retry) if one is not None), default=None)
 

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Select, and_, case, exists, func, or_, sel
 
 from bot.contracts.inventory import Overlapping, Overlaps
 from bot.store.columns import moment
+from bot.store.credential_rows import PLAIN, credentials
 from bot.store.records import CredentialRow
 from bot.store.session import Session
 from bot.store.tables import CREDENTIAL, OVERLAP
@@ -51,7 +52,7 @@ class Listing(Session):
 
     def listed(self, wanted: Wanted, limit: int, after: Place | None = None) -> list[CredentialRow]:
         """A page: what comes after a place, by due date where the list asks for one, by name otherwise."""
-        query = select(CREDENTIAL).where(*_conditions(wanted)).limit(limit)
+        query = select(*PLAIN).where(*_conditions(wanted)).limit(limit)
         if wanted.by_due:
             query = query.where(text("credential.next_due IS NOT NULL"))
             query = query.order_by(_C.next_due, _C.name, _C.environment)
@@ -59,7 +60,7 @@ class Listing(Session):
             query = query.order_by(_C.name, _C.environment)
         if after is not None:
             query = query.where(_behind(after, by_due=wanted.by_due))
-        return [CredentialRow(*row) for row in self.connection.execute(query)]
+        return credentials(self.connection.execute(query))
 
     def standings(self, wanted: Wanted) -> dict[str, int]:
         """How many of them stand how."""

@@ -11,6 +11,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, text, tuple_, update
 
 from bot.core.rotation import OPEN
 from bot.store.columns import micros
+from bot.store.credential_rows import PLAIN, credentials
 from bot.store.records import CredentialRow, NoticeRow, ReminderRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
@@ -24,12 +25,7 @@ _KEYS = (
     "SELECT name, environment FROM credential WHERE remind_at <= {0} AND remind_at IS NOT NULL AND removed_at IS NULL "
     "ORDER BY remind_at LIMIT {0}"
 )
-_due = (
-    select(CREDENTIAL)
-    .where(_C.remind_at <= bindparam("now"), _waiting)
-    .order_by(_C.remind_at)
-    .limit(bindparam("limit"))
-)
+_due = select(*PLAIN).where(_C.remind_at <= bindparam("now"), _waiting).order_by(_C.remind_at).limit(bindparam("limit"))
 _next = select(_C.remind_at).where(_waiting).order_by(_C.remind_at).limit(1)
 _next_start = (
     select(_C.starts_at)
@@ -38,7 +34,7 @@ _next_start = (
     .limit(1)
 )
 _starting = (
-    select(CREDENTIAL)
+    select(*PLAIN)
     .where(
         _C.starts_at <= bindparam("now"),
         text("credential.starts_at IS NOT NULL AND credential.removed_at IS NULL"),
@@ -90,7 +86,7 @@ class ReminderReader(Session):
 
     def reminders_due(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
         """The credentials themselves."""
-        return [CredentialRow(*row) for row in self.connection.execute(_due, {"now": now, "limit": limit})]
+        return credentials(self.connection.execute(_due, {"now": now, "limit": limit}))
 
     def next_remind_at(self) -> datetime | None:
         """When the next credential wants a look."""
@@ -104,7 +100,7 @@ class ReminderReader(Session):
 
     def starts_due(self, now: datetime, limit: int = 50) -> list[CredentialRow]:
         """Credentials that policy starts by itself now."""
-        return [CredentialRow(*row) for row in self.connection.execute(_starting, {"now": now, "limit": limit})]
+        return credentials(self.connection.execute(_starting, {"now": now, "limit": limit}))
 
     def told(self, keys: Collection[Key]) -> dict[Key, set[tuple[datetime, str]]]:
         """Which tiers of each were told."""
@@ -148,7 +144,7 @@ class ReminderWriter(ReminderReader, Writing):
     def claim_reminders(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
         """Credentials that want a look, locked until the end; those that somebody changes just now are left out."""
         query = _due if self.is_sqlite else _due.with_for_update(skip_locked=True)
-        return [CredentialRow(*row) for row in self.connection.execute(query, {"now": now, "limit": limit})]
+        return credentials(self.connection.execute(query, {"now": now, "limit": limit}))
 
     def settle(self, looked: Iterable[tuple[Key, Mapping[str, Any]]]) -> None:
         """What looks at credentials worked out; each with every field of `SETTLED`."""

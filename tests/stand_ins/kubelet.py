@@ -53,15 +53,19 @@ class Kubelet:
         cluster.api.create(self._node(name))
         path = f"/api/v1/nodes/{name}"
         cluster.wait(lambda: cluster.api.get(path)["status"].get("conditions"), f"node {name}")
-        here = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}
-        cluster.api.merge(f"{path}/status", {"status": here})  # who plays the node has left them out
+        here = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}], "daemonEndpoints": self._endpoints}
+        cluster.api.merge(f"{path}/status", {"status": here})  # who plays the node has put its own there
+
+    @property
+    def _endpoints(self) -> dict[str, Any]:
+        return {"kubeletEndpoint": {"Port": self.port}}
 
     def _node(self, name: str) -> dict[str, Any]:
         allocatable = {"cpu": "1000", "memory": "1Ti", "pods": "1000"}
         status = {
             "allocatable": allocatable,
             "capacity": allocatable,
-            "daemonEndpoints": {"kubeletEndpoint": {"Port": self.port}},
+            "daemonEndpoints": self._endpoints,
         }
         about = {
             "name": name,

@@ -65,7 +65,7 @@ def used(cluster: Cluster, account: str, namespace: str) -> set[Rule]:
     for line in (cluster.folder / "audit.jsonl").read_text().splitlines():
         event: dict[str, Any] = json.loads(line)
         about = event.get("objectRef", {})
-        if event["user"]["username"] == user and about.get("namespace") == namespace:
+        if event["user"].get("username") == user and about.get("namespace") == namespace:
             resource = "/".join(part for part in (about["resource"], about.get("subresource")) if part)
             assert event["responseStatus"]["code"] < 400, event
             found.add((about.get("apiGroup", ""), resource, event["verb"], (about.get("name", ""),)))

@@ -94,10 +94,11 @@ class Bench:
             raise AssertionError(f"{error}: {readings[-1].evidence}") from None
         return readings[-1]
 
-    def fails(self, word: str, **params: Any) -> KeyturnError:
-        """Measure until it raises, as a probe does that knows that waiting will not help."""
+    def fails(self, word: str, *, before: Callable[[], None] = lambda: None, **params: Any) -> KeyturnError:
+        """Measure until it raises, as a probe does that knows that waiting does not help; `before` is done each time."""
 
         def look() -> KeyturnError | None:
+            before()
             try:
                 self.check(word, **params)
             except KeyturnError as error:

@@ -55,8 +55,11 @@ def test_a_certificate_that_is_not_issued_says_so(bench: Bench, cert_manager: Cl
         bench.fact("certificate", certificate="shop")
     path = bench.path("certificates.cert-manager.io", "shop")
     failed = {"type": "Issuing", "status": "False", "reason": "Failed", "message": "the issuer is not there"}
-    bench.api.merge(f"{path}/status", {"status": {"conditions": [failed]}})
-    error = bench.fails("certificate_ready", certificate="shop")
+
+    def write() -> None:  # the controllers write there as well
+        bench.api.merge(f"{path}/status", {"status": {"conditions": [failed]}})
+
+    error = bench.fails("certificate_ready", before=write, certificate="shop")
     assert isinstance(error, Permanent)
     assert "the issuer is not there" in str(error)
 
