@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from bot.core.lint import Vocabulary
 from bot.core.runbook import (
@@ -24,11 +24,15 @@ from bot.slack.steps import BOXES
 
 _EFFECTS = {"creates": "creates", "changes": "changes, reversible", "destroys": "**destroys**", "reads": "reads"}
 _VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
+_ASSIGNED = re.compile(r"(?:^|[;&({ ])([A-Z][A-Z0-9_]*)=(?=[$'\"v])")
+_FUNCTION = re.compile(r"([a-z][a-z_]*)\(\) *\{")
+_LIST = re.compile(r"\[([^\]]*)\]")
 _SHELL = (
     "Everything below can be done without the bot, with bash, kubectl, openssl and curl. Begin by saying what it is",
     "about; every later command uses these variables, in the same shell. Lists are separated by spaces. No command",
     "below shows a secret, puts one on a command line or into a file.",
 )
+_EMERGENCY_BY_HAND = "Have a second person agree first, and write down who did what and when. Then, in one shell:"
 SHELL = "In a shell"
 BACK = "Roll back by hand"
 
@@ -63,13 +67,15 @@ def runbook_page(runbook: Runbook, source: str, vocabulary: Vocabulary) -> str:
     lines += ["", "## Before it begins", "", *(f"- [ ] {BOXES[box]}" for box in runbook.before)]
     lines += ["", f"A rollback takes at most `{runbook.rollback_within}`."]
     lines += ["", "## Rotation", "", *_steps(runbook.steps, vocabulary)]
-    lines += _by_hand("Rotate by hand", [(step.id, step.title, step.by_hand) for step in runbook.steps])
+    parts = [(step.id, step.title, step.by_hand) for step in runbook.steps]
+    lines += _by_hand("Rotate by hand", parts, _to_note(runbook))
     lines += _back(runbook)
     if runbook.retire:
         kind = {"both-valid": "old and new both valid", "verify-only": "the old one only verifies"}[runbook.overlap]
         lines += ["", "## Retirement of the old one", "", f"Within `{runbook.retire_within}`; until then {kind}.", ""]
         lines += _steps(runbook.retire, vocabulary)
-        lines += _by_hand("Retire by hand", [(step.id, step.title, step.by_hand) for step in runbook.retire])
+        parts = [(step.id, step.title, step.by_hand) for step in runbook.retire]
+        lines += _by_hand("Retire by hand", parts, _again(runbook))
     if runbook.emergency:
         lines += ["", "## Emergency", "", *_emergency(runbook, runbook.emergency, vocabulary)]
     if runbook.trouble:
@@ -119,16 +125,62 @@ def _shell(runbook: Runbook) -> Iterator[str]:
             value = f"'<{name.lower().replace('_', '-')}>'"
         else:
             value = f"'{' '.join(given.default) if isinstance(given.default, list) else given.default}'"
-        yield f"{name}={value}  # {given.help}"
+        told = _LIST.sub(lambda found: found[1].replace(",", ""), given.help) if given.type == "list" else given.help
+        yield f"{name}={value}  # {told}"
     yield "```"
 
 
-def _by_hand(title: str, parts: Sequence[tuple[str, str, ByHand | None]]) -> Iterator[str]:
-    """Parts by id and title, in order, as far as a person can do them."""
+def _noted(runbook: Runbook) -> list[str]:
+    """What is found out on the way and needed when the old one is retired, days later."""
+    used = {name for hand in _later(runbook) for line in hand.run for name in _VARIABLE.findall(line)}
+    made = {name for line in _earlier(runbook) for name in _ASSIGNED.findall(line)}
+    return sorted(used & made - {name.upper() for name in runbook.inputs})
+
+
+def _earlier(runbook: Runbook) -> list[str]:
+    parts = (*runbook.facts.values(), *runbook.steps)
+    return [line for part in parts if part.by_hand is not None for line in part.by_hand.run]
+
+
+def _later(runbook: Runbook) -> list[ByHand]:
+    return [step.by_hand for step in runbook.retire if step.by_hand is not None]
+
+
+def _to_note(runbook: Runbook) -> Iterator[str]:
+    if noted := _noted(runbook):
+        yield f"Note in the ticket as soon as they are shown: {', '.join(f'`{name}`' for name in noted)}. They are no"
+        yield "secrets, and whoever retires the old one needs them."
+
+
+def _again(runbook: Runbook) -> Iterator[str]:
+    """What a shell needs to know that is opened days after the first one."""
+    noted, lines = _noted(runbook), _earlier(runbook)
+    functions = [line for line in lines if (found := _FUNCTION.match(line)) and _calls(found[1], _later(runbook))]
+    if not noted and not functions:
+        return
+    yield "The shell that you began in may be gone by now. Set the variables of the first section again,"
+    if noted:
+        yield "and these from the ticket, where you noted them when they were first shown. Do not look them up once"
+        yield "more: what was new then is the one in use now, and the steps below would destroy it."
+    else:
+        yield "and say again what these mean."
+    yield from ("", "```sh", *(f"{name}='<from-the-ticket>'" for name in noted), *dict.fromkeys(functions), "```")
+
+
+def _calls(name: str, hands: Sequence[ByHand]) -> bool:
+    return any(re.search(rf"(?<![\w-]){name}(?![\w(-])", line) for hand in hands for line in hand.run)
+
+
+def _by_hand(
+    title: str, parts: Sequence[tuple[str, str, ByHand | None]], first: Iterable[str] = ()
+) -> Iterator[str]:
+    """Parts by id and title, in order, as far as a person can do them; `first` is what to know before."""
     told = [(name, text, hand) for name, text, hand in parts if hand is not None]
     if not told:
         return
     yield from ("", f"### {title}")
+    if opening := list(first):
+        yield from ("", *opening)
     for i, (name, text, hand) in enumerate(told, 1):
         yield from ("", f"**{i}. {text or name}**")
         yield from _hand(hand)
@@ -159,6 +211,10 @@ def _emergency(runbook: Runbook, emergency: Emergency, vocabulary: Vocabulary) -
     if alone:
         names = ", ".join(f"`{name}`" for name in emergency.ids(Order.CONTAIN_FIRST)[:alone])
         yield from ("", f"Where policy lets one person break the glass, that person does {names} and nothing else.")
+    own = [step for _, step in runbook.emergency_sections(emergency.order)]
+    if all(step.by_hand is not None for step in own):
+        parts = [(step.id, step.title, step.by_hand) for step in own]
+        yield from _by_hand(f"Revoke by hand, {emergency.order}", parts, (_EMERGENCY_BY_HAND,))
     if emergency.costs:
         yield from ("", "| Order | Outage | Exposure |", "|---|---|---|")
         for order, cost in emergency.costs.items():

@@ -35,6 +35,8 @@ class CreateApiKey(Operation):
     Only the service knows the value, and shows it once. A crash before it is stored leaves a key with our marker that
     nobody can use; `ensure` deletes it before it creates another. The version is stored under the marker and the key's
     id, so that what is found in the store is known to belong to the key that is found at the service.
+
+    Undoing deletes it, unless a later step has changed something: consumers may have taken it by then.
     """
 
     effect = Effect.CREATES
@@ -78,7 +80,11 @@ class CreateApiKey(Operation):
             raise Ambiguous(f"{place} does not hold what was written", "the new key was deleted; look at the store")
         return _outputs(key_id, place)
 
-    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
+        if run.relied_on and (left := self._marked(p, run)):
+            told = f"{', '.join(key.id for key in left)} stays enabled and stored: whoever took it may still present it"
+            run.log.warning(told)
+            return f"{told}; disable and delete it when nobody does"
         # The stored value goes first: without its key it could not be found again. The current one is never erased.
         for key in self._marked(p, run):
             place = run.secrets.find(_place(p.to), _marker(run, key.id))
@@ -87,6 +93,7 @@ class CreateApiKey(Operation):
             self.client.delete_api_key(run, p.service, key.id)
         if outputs.get("secret"):
             run.secrets.discard(SecretReference.parse(str(outputs["secret"])))
+        return None
 
     def _marked(self, p: Params, run: Run) -> list[ApiKey]:
         return [key for key in self.client.api_keys(run, p.service) if key.marker == run.token]

@@ -84,11 +84,21 @@ def _issued(request: Found) -> str:
         return ""
 
 
+def _check_key_changes(p: OneCertificate, found: Found) -> None:
+    policy = ((found.get("spec") or {}).get("privateKey") or {}).get("rotationPolicy")
+    if policy != "Always":
+        raise Permanent(
+            f"{p.certificate} may keep its private key when it is renewed (rotationPolicy {said(str(policy), 20)})",
+            "set spec.privateKey.rotationPolicy of the Certificate to Always, then retry",
+        )
+
+
 class RenewCertificate(Placed, Operation):
     """Have a certificate issued anew now, as `cmctl renew` does. What is served changes when its consumers take it.
 
     It makes a new certificate beside the one before, which stays valid to its end; so undoing does nothing, for an
-    issuance cannot be taken back.
+    issuance cannot be taken back. Refused where the private key would stay the same: cert-manager before 1.18 keeps it
+    unless the Certificate says `privateKey: {rotationPolicy: Always}`, and nobody can tell from outside.
     """
 
     effect = Effect.CREATES
@@ -115,6 +125,7 @@ class RenewCertificate(Placed, Operation):
             found = self.client.get(run, p.place)
             marks = marks_of(found)
             note = kept(marks, RENEWALS, run.token)
+            _check_key_changes(p, found)
             try:
                 if note is None:
                     note = {"serial": serial(self.client, run, p, found), "revision": revision_of(found)}

@@ -57,8 +57,8 @@ class Slots(InNamespace):
 
     def ours(self) -> Callable[[str], bool]:
         """Whether an entry is one of the slots: a foreign change to it is a conflict."""
-        slots = (self.current, self.previous, self.retired)
-        return lambda name: name in slots
+        slots, aside = (self.current, self.previous, self.retired), f"{self.retired}."
+        return lambda name: name in slots or name.startswith(aside)
 
 
 def key_id(view: View, slot: str) -> str:
@@ -74,7 +74,8 @@ def _new_id() -> str:
 class StageNext(Placed, Operation):
     """Put a new key into the slot `previous`, so that every replica learns to accept it before it signs.
 
-    Refused while that slot still holds a key: somebody may rely on it.
+    Refused while that slot still holds a key: somebody may rely on it. Undoing takes the key out again, unless it was
+    ever made to sign: then it stays, so that what it signed is still accepted.
     """
 
     effect = Effect.CREATES
@@ -86,6 +87,8 @@ class StageNext(Placed, Operation):
         kind: Kind = "random"
         """`random` is base64 of so many `bytes`; the others are private keys in PEM."""
         bytes: Bytes = 64
+        emergency: bool = False
+        """Also while the slot holds a key: it is set aside as `retired.<previous>.<id>`, and no longer accepted."""
 
     client: Client
 
@@ -105,29 +108,49 @@ class StageNext(Placed, Operation):
                 return None
             if not view.has(p.current):
                 raise Permanent(f"{view.place} has no {p.current}", "correct the names of the slots")
+            aside: dict[str, str | None] = {}
             if view.has(p.previous):
-                raise Permanent(
-                    f"{p.previous} of {view.place} still holds a key", "clear it first, when nobody uses it any more"
-                )
+                if not p.emergency:
+                    raise Permanent(
+                        f"{p.previous} of {view.place} still holds a key",
+                        "clear it first, when nobody uses it any more",
+                    )
+                name = f"{p.retired}.{key_id(view, p.previous) or _new_id()}"
+                view.marks[name] = {**view.marks.pop(p.previous, {}), "removed": run.token}
+                aside = {name: view.data[p.previous]}
             old = key_id(view, p.current) or f"before-{_new_id()}"
             view.marks[p.previous] = {"id": _new_id(), "staged": run.token, "beside": old}
             done = _told(view.marks, p.previous)
-            return Change({p.previous: encode(new_key(p.kind, p.bytes))}, view.marks)
+            return Change({**aside, p.previous: encode(new_key(p.kind, p.bytes))}, view.marks)
 
         edit(self.client, run, p.place, p.ours(), decide)
         return done
 
-    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
+        left: str | None = None
+
         def decide(view: View) -> Change | None:
+            nonlocal left
             slot = _staged(view, p, run.token)
             if slot is None:
                 return None
             if slot == p.current:
                 raise Permanent(f"the staged key of {view.place} signs by now", "swap back first")
+            if view.marks[slot].get("signed"):
+                left = f"{slot} of {view.place} stays, to verify what it signed; clear it when that has expired"
+                return None
             marks = {name: mark for name, mark in view.marks.items() if name != p.previous}
+            for name in [name for name in marks if name.startswith(f"{p.retired}.") and view.has(name)]:
+                if marks[name].get("removed") == run.token:
+                    note = {key: value for key, value in marks.pop(name).items() if key != "removed"}
+                    back = {p.previous: view.data[name], name: None}
+                    return Change(back, {**marks, p.previous: note} if note else marks)
             return Change({p.previous: None}, marks)
 
         edit(self.client, run, p.place, p.ours(), decide)
+        if left:
+            run.log.warning(left)
+        return left
 
 
 def _staged(view: View, p: Slots, token: str) -> str | None:
@@ -147,15 +170,16 @@ def _told(marks: Marks, slot: str) -> Outputs:
     return {"new": marks[slot].get("id"), "old": marks[slot].get("beside")}
 
 
-class Swap(Placed, Operation):
-    """Let `current` and `previous` change places, in one change: the other key signs, both stay accepted."""
+class Swap(RestartsToo, Operation):
+    """Let `current` and `previous` change places, in one change: the other key signs, both stay accepted.
+
+    Who reads the slots at the start of a pod belongs to it (`workloads`): undone without their restart, nothing is.
+    """
 
     effect = Effect.CHANGES
-    permissions = ("secrets: get, patch",)
-    named = ON_SECRET
     outputs = ("new", "old")
 
-    class Params(Slots):
+    class Params(Slots, Restarting):
         new: PublicId
         """The id of the key that is to sign: `new` of the staging, or `old` of an earlier swap."""
 
@@ -164,7 +188,7 @@ class Swap(Placed, Operation):
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
         note = kept(view.marks, SWAPS, run.token)
-        if note is None or key_id(view, p.current) != p.new:
+        if note is None or key_id(view, p.current) != p.new or not all_restarted(self.client, p, run):
             return Absent()
         return Present({"new": p.new, "old": note.get("old")})
 
@@ -184,9 +208,11 @@ class Swap(Placed, Operation):
                 )
             old = str(view.marks[p.previous].get("beside", "")) or key_id(view, p.current) or None
             keep(view.marks, SWAPS, run.token, {"new": p.new, "old": old})
+            view.marks[p.previous]["signed"] = True
             return _swapped(view, p, old)
 
         edit(self.client, run, p.place, p.ours(), decide)
+        restart_all(self.client, p, run)
         return {"new": p.new, "old": old}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
@@ -202,6 +228,7 @@ class Swap(Placed, Operation):
             return _swapped(view, p, None)
 
         edit(self.client, run, p.place, p.ours(), decide)
+        restart_back(self.client, p, run)
 
 
 def _swapped(view: View, p: Slots, old: str | None) -> Change:

@@ -86,6 +86,7 @@ class IssueToken(Placed, Operation):
     """Request a token of a service account for a time, bound to an anchor of its own, straight into a Secret.
 
     The token is pending there beside the others. The server may grant less time than asked: what counts is read back.
+    Undoing revokes it, unless a later step has changed something: pods that are being replaced may hold it by then.
     """
 
     effect = Effect.CREATES
@@ -140,13 +141,18 @@ class IssueToken(Placed, Operation):
         anchor = self.client.patch(run, _place(p, anchor), {"metadata": {"annotations": notes}})
         return _outputs(anchor, run.secrets.put(to, value, marker=run.token, label=_name(anchor)))
 
-    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         there = run.secrets.find(SecretReference.parse(p.to), run.token)
+        anchor = self._anchor(p, run)
+        if run.relied_on and there is not None and anchor is not None:
+            left = f"the token {_name(anchor)} stays valid until {_notes(anchor).get(EXPIRES)}: pods may still hold it"
+            run.log.warning(left)
+            return f"{left}; revoke it when none does"
         if there is not None:
             run.secrets.discard(there)
-        anchor = self._anchor(p, run)
         if anchor is not None:
             self.client.delete(run, _place(p, anchor), _uid(anchor))
+        return None
 
     def _anchor(self, p: Params, run: Run) -> Found | None:
         """The anchor that the step of this token has made."""

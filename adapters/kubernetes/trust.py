@@ -85,7 +85,10 @@ def _with(text: str, block: str) -> str:
 
 
 class TrustCa(OnBundle, Operation):
-    """Add the certificate authority of a Secret to a bundle, beside those that are trusted already."""
+    """Add the certificate authority of a Secret to a bundle, beside those that are trusted already.
+
+    Undoing takes it out again, unless a certificate of it has been issued meanwhile: servers may present that one.
+    """
 
     effect = Effect.CHANGES
     outputs = ("fingerprint", "bundle")
@@ -94,14 +97,16 @@ class TrustCa(OnBundle, Operation):
         from_secret: ObjectName
         """The Secret that holds the authority's certificate."""
         from_key: DataKey = "ca.crt"
+        secret: ObjectName | None = None
+        """The Secret into which certificates are issued; its `ca.crt` says of which authority the present one is."""
 
     client: Client
 
     @classmethod
     def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
         cluster, namespace = known_text(known, "cluster", "default"), known_text(known, "namespace")
-        source = narrowed("secrets: get", cluster, namespace, known_text(known, "from_secret"))
-        return (*super().needs(known), source)
+        names = (known_text(known, name) for name in ("from_secret", *(("secret",) if known.get("secret") else ())))
+        return (*super().needs(known), *(narrowed("secrets: get", cluster, namespace, name) for name in names))
 
     def observe(self, p: Params, run: Run) -> Observed:
         found = self.client.get(run, p.place)
@@ -125,16 +130,32 @@ class TrustCa(OnBundle, Operation):
         _edit(self.client, run, p, decide)
         return {"fingerprint": fingerprint, "bundle": p.bundle}
 
-    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
+        left: str | None = None
+
         def decide(text: str, marks: Marks) -> str | None:
+            nonlocal left
             note = kept(marks, TRUSTED, run.token)
-            block = blocks_of(text).get(str(note.get("fingerprint"))) if note else None
-            if note is None or block is None:
+            fingerprint = str(note.get("fingerprint")) if note else ""
+            block = blocks_of(text).get(fingerprint)
+            if block is None:
+                return None
+            if self._has_issued(p, run, fingerprint):
+                left = f"the authority {fingerprint} stays in {p.place}: a certificate of it is in use"
                 return None
             drop(marks, TRUSTED, run.token)
             return text.replace(block, "", 1)
 
         _edit(self.client, run, p, decide)
+        if left:
+            run.log.warning(left)
+        return left
+
+    def _has_issued(self, p: Params, run: Run, fingerprint: str) -> bool:
+        if p.secret is None:
+            return False
+        value = look(self.client, run, secret(p.cluster, p.namespace, p.secret)).value("ca.crt")
+        return value is not None and fingerprint in blocks_of(value.reveal().decode("ascii", "replace"))
 
     def _authority(self, p: Params, run: Run) -> tuple[str, str]:
         view = look(self.client, run, secret(p.cluster, p.namespace, p.from_secret))

@@ -196,15 +196,16 @@ class AddKey(Placed, Operation):
         }
 
 
-class PointKey(Placed, Operation):
-    """Make another version the one in use: the signer takes it, all versions stay accepted."""
+class PointKey(RestartsToo, Operation):
+    """Make another version the one in use: the signer takes it, all versions stay accepted.
+
+    Who reads the pointer at the start of a pod belongs to it (`workloads`): undone without their restart, nothing is.
+    """
 
     effect = Effect.CHANGES
-    permissions = ("secrets: get, patch",)
-    named = ON_SECRET
     outputs = ("version", "previous")
 
-    class Params(Keys):
+    class Params(Keys, Restarting):
         version: Version
         expected: Version | None = None
         """The version that the plan saw in use; when another one is, nothing is done."""
@@ -213,7 +214,7 @@ class PointKey(Placed, Operation):
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
-        if pointed(view, p.pointer) != p.version:
+        if pointed(view, p.pointer) != p.version or not all_restarted(self.client, p, run):
             return Absent()
         return Present({"version": p.version, "previous": _moved(view, p.pointer, run.token)})
 
@@ -241,6 +242,7 @@ class PointKey(Placed, Operation):
             return Change({p.pointer: encode(p.version.encode())}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
+        restart_all(self.client, p, run)
         return {"version": p.version, "previous": previous}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
@@ -261,6 +263,7 @@ class PointKey(Placed, Operation):
             return Change({p.pointer: encode(before.encode())}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
+        restart_back(self.client, p, run)
 
 
 def _moved(view: View, pointer: str, token: str) -> str | None:

@@ -95,6 +95,8 @@ class Run:
     log: logging.LoggerAdapter[logging.Logger]
     deadline: float
     """Monotonic seconds after which the engine gives the call up."""
+    relied_on: bool = False
+    """In an undo: whether a later step has changed something, so that what this one made may be in use somewhere."""
 
     def remaining(self) -> float:
         """Seconds left for a network call; raises `Transient` when there are none."""

@@ -13,7 +13,7 @@ from bot.core import duration
 from bot.core.errors import Permanent
 
 Scope = Mapping[str, Any]
-"""`{"inputs": {}, "facts": {}, "steps": {id: outputs}, "credential": {}, "rotation": {"id": ""}, "each": value}`;
+"""`{"inputs": {}, "facts": {}, "steps": {id: outputs}, "credential": {}, "rotation": {}, "each": value}`;
 for an errand `{"incident": {}}`."""
 
 SHAPES: Mapping[str, tuple[int, str]] = {
@@ -41,7 +41,7 @@ OF_INCIDENT = (
 """What the errands of an incident can look up; no step of a runbook can."""
 _FIELDS = {
     "credential": ("name", "environment", "owner", "class", "max_valid"),
-    "rotation": ("id",),
+    "rotation": ("id", "emergency"),
     "incident": OF_INCIDENT,
 }
 

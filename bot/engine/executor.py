@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from bot.contracts.adapter import Absent, Operation, Present, Run, Secrets, Unclear
+from bot.contracts.adapter import Absent, Effect, Operation, Present, Run, Secrets, Unclear
 from bot.contracts.registry import Registry
 from bot.core import duration
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
@@ -167,10 +167,12 @@ class Executor:
         assert isinstance(step, DoStep)
         operation = self._registry.operation(step.do)
         scope, shared = scope_of(rotation), rotation.plan.arguments
+        later = zip(rotation.plan.steps[i + 1 :], rotation.steps[i + 1 :], strict=True)
+        relied_on = any(each.effect == Effect.CHANGES and ran.attempt > 0 for each, ran in later)
         try:
             if step.each is None:
                 p = parameters(operation.Params, shared, step.with_, scope)
-                left = operation.undo(p, self.run_for(rotation, planned), run.outputs)
+                left = operation.undo(p, replace(self.run_for(rotation, planned), relied_on=relied_on), run.outputs)
                 return Done({}, left or "undone")
         except TemplateError:
             return Done({}, "nothing to undo: its parameters were never complete")
@@ -179,7 +181,7 @@ class Executor:
 
         def one(target: str, look_first: bool) -> tuple[Mapping[str, Any], str]:
             p = parameters(operation.Params, shared, step.with_, {**scope, "each": target})
-            left = operation.undo(p, run_of(target), outputs.get(target, {}))
+            left = operation.undo(p, replace(run_of(target), relied_on=relied_on), outputs.get(target, {}))
             return {}, left or "undone"
 
         return Done({}, fan_out(self._targets, rotation, i, scope, one)[1])

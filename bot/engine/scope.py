@@ -29,7 +29,7 @@ def scope_of_plan(plan: Plan, rotation_id: str = "") -> dict[str, Any]:
             "class": plan.kind,
             "max_valid": plan.max_valid + plan.emergency,  # no older version may stand in an emergency's way
         },
-        "rotation": {"id": rotation_id},
+        "rotation": {"id": rotation_id, "emergency": plan.emergency},
     }
 
 

@@ -263,7 +263,13 @@ def certificate_of(w: World, name: str, *, wait: bool = True) -> None:
 
     w.once("issuer", issuer)
     about = {"name": name, "namespace": w.namespace}
-    spec = {"secretName": name, "commonName": name, "dnsNames": [name], "issuerRef": {"name": "own", "kind": "Issuer"}}
+    spec = {
+        "secretName": name,
+        "commonName": name,
+        "dnsNames": [name],
+        "issuerRef": {"name": "own", "kind": "Issuer"},
+        "privateKey": {"rotationPolicy": "Always"},
+    }
     w.cluster.apply({"apiVersion": group, "kind": "Certificate", "metadata": about, "spec": spec})
     path = w.path("certificates.cert-manager.io", name)
     if wait:

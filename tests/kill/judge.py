@@ -132,10 +132,12 @@ def _judge_api_key(before: list[Any], after: list[Any], story: Story, folder: Pa
     suspects = [key["id"] for key in after if not key["enabled"]]
     if suspects != (old if story.emergency else []):
         problems.append(f"disabled api keys of billing: {suspects}")
-    if len(left) != 1 or (left == old) is not story.keeps_old:
+    # What was rolled back after clients may have taken it stays enabled, so that whoever has it goes on.
+    fresh = [key for key in left if key not in old]
+    if len(fresh) != 1 or [key for key in left if key in old] != (old if story.keeps_old else []):
         problems.append(f"api keys of billing: {old} became {left}")
     versions = sorted(path.name for path in (folder / "versions").iterdir())
-    if [(folder / "current" / "id").read_text().strip()] != left:
+    if [(folder / "current" / "id").read_text().strip()] != (old if story.keeps_old else fresh):
         problems.append("the current secret is not the living key's")
     if len(versions) != len(after):
         problems.append(f"secret versions left: {versions}")

@@ -144,13 +144,12 @@ def test_no_command_by_hand_shows_a_secret(name: str) -> None:
 def test_the_versioned_secret_goes_in_the_five_steps_of_its_procedure() -> None:
     book = shipped("versioned-secret").runbook
     done = [step.do for _, step in book.sections() if isinstance(step, DoStep)]
-    assert done == [
-        f"kubernetes.{word}" for word in ("add_key", "restart", "point_key", "restart", "remove_key", "purge_key")
-    ]
+    assert done == [f"kubernetes.{word}" for word in ("add_key", "restart", "point_key", "remove_key", "purge_key")]
     assert ids(book.steps)[:6] == ["add", "stored", "teach", "known", "ready", "flip"]
     teach, known, flip = (step_of(book, name) for name in ("teach", "known", "flip"))
     assert teach.each == known.each == "${{ inputs.workloads }}"
     assert flip.with_["expected"] == "${{ facts.old_version }}"
+    assert flip.with_["workloads"] == ["${{ inputs.signer }}"]
     outlive, quiet = book.retire[0], book.retire[1]
     assert isinstance(outlive, WaitStep)
     assert outlive.wait == "${{ facts.token_ttl }}"  # which the engine reads again before it believes the wait
@@ -210,13 +209,24 @@ def test_the_certificate_is_judged_by_what_is_served() -> None:
 def test_the_jwt_key_is_known_before_it_signs() -> None:
     book = shipped("jwt-signing-key").runbook
     done = [step.do for _, step in book.sections() if isinstance(step, DoStep)]
-    words = ("stage_next", "restart", "swap", "restart", "set_aside_previous", "clear_previous")
+    words = ("stage_next", "restart", "swap", "set_aside_previous", "clear_previous")
     assert done == [f"kubernetes.{word}" for word in words]
     outlive = book.retire[0]
     assert isinstance(outlive, WaitStep)
     for life, waited in ((3600, DAY), (2 * 86400, 2 * DAY)):
         assert evaluate_span(outlive.wait, {**defaults(book), "facts": {"token_ttl": life}}) == waited
     assert (book.inputs["kind"].default, book.inputs["bytes"].default) == ("random", 64)
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_what_is_watched_is_the_change_itself_with_whatever_has_to_restart(name: str) -> None:
+    """A watch that fails undoes its own step alone: undoing a bare restart would put nothing back."""
+    for _, step in shipped(name).runbook.sections():
+        if isinstance(step, DoStep) and step.watch is not None:
+            # a renewed certificate cannot be taken back: there the restart is all that there is to undo
+            assert step.do != "kubernetes.restart" or name == "tls-certificate", step.id
+            if step.do in ("kubernetes.point_key", "kubernetes.swap"):
+                assert step.with_.get("workloads"), step.id
 
 
 # --- contradictions of the procedures, each reported where it stands --------------------------------------------------

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.timeout(300)
 Starter = Callable[..., Rotating]
 MIDDLE = "known"
 """The step at which most strikes: the new version is added, and replicas are just learning it."""
-WATCHED, AFTER = "sign", "signing"
+WATCHED, AFTER = "flip", "signing"
 """The step after which slow faults strike: it is watched for minutes. And the next one that asks the cluster."""
 
 
@@ -157,7 +157,7 @@ def test_conflicts_are_read_again_and_decided_anew(shop: Shop, begin: Starter, f
     number = bot.start()
     bot.reach(number, MIDDLE)
     few = fault_proxy.answer(409, "PATCH", f"secrets/{SECRET}", times=2)
-    bot.reach(number, "sign")
+    bot.reach(number, WATCHED)
     assert few.given == 2
     assert bot.problems(number) == []
     many = fault_proxy.answer(409, "PATCH", f"secrets/{SECRET}", times=7)

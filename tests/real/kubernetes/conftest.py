@@ -6,6 +6,7 @@ import base64
 import logging
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -68,10 +69,12 @@ class Bench:
         found: Observed = operation.observe(p, self.run(token))
         return found
 
-    def undo(self, word: str, outputs: Mapping[str, Any] = {}, token: str = TOKEN, **params: Any) -> str | None:
+    def undo(
+        self, word: str, outputs: Mapping[str, Any] = {}, token: str = TOKEN, *, relied_on: bool = False, **params: Any
+    ) -> str | None:
         """Undo it; returns what was left on purpose."""
         operation, p = self.part(word, params)
-        left: str | None = operation.undo(p, self.run(token), outputs)
+        left: str | None = operation.undo(p, replace(self.run(token), relied_on=relied_on), outputs)
         return left
 
     def check(self, word: str, **params: Any) -> Reading:
@@ -95,7 +98,7 @@ class Bench:
         return readings[-1]
 
     def fails(self, word: str, *, before: Callable[[], None] = lambda: None, **params: Any) -> KeyturnError:
-        """Measure until it raises, as a probe does that knows that waiting does not help; `before` is done each time."""
+        """Measure until it raises, as a probe that knows that waiting does not help; `before` is done each time."""
 
         def look() -> KeyturnError | None:
             before()

@@ -15,10 +15,15 @@ from tests.stand_ins.authority import Authority
 GROUP = "cert-manager.io/v1"
 
 
-def make(bench: Bench, cert_manager: Cluster, issuer: str = "own") -> None:
+def make(bench: Bench, cert_manager: Cluster, issuer: str = "own", policy: str = "Always") -> None:
     about = {"name": "own", "namespace": bench.namespace}
     leaf = {"name": "shop", "namespace": bench.namespace}
-    spec = {"secretName": "shop", "dnsNames": ["shop"], "issuerRef": {"name": issuer, "kind": "Issuer"}}
+    spec = {
+        "secretName": "shop",
+        "dnsNames": ["shop"],
+        "issuerRef": {"name": issuer, "kind": "Issuer"},
+        "privateKey": {"rotationPolicy": policy},
+    }
     cert_manager.apply(
         {"apiVersion": GROUP, "kind": "Issuer", "metadata": about, "spec": {"selfSigned": {}}},
         {"apiVersion": GROUP, "kind": "Certificate", "metadata": leaf, "spec": spec},
@@ -45,6 +50,15 @@ def test_a_certificate_is_renewed_once_and_followed(bench: Bench, cert_manager: 
     assert [one.version for one in bench.found("certificates")] == ["2"]
     assert bench.found("certificates")[0].expires_at is not None
     assert bench.found("tls_secrets") == [], "cert-manager renews it"
+
+
+def test_a_renewal_that_would_keep_the_private_key_is_refused(bench: Bench, cert_manager: Cluster) -> None:
+    make(bench, cert_manager, policy="Never")
+    bench.until("certificate_ready", certificate="shop")
+    with pytest.raises(Permanent, match="may keep its private key") as caught:
+        bench.do("renew_certificate", certificate="shop")
+    assert "rotationPolicy" in caught.value.hint
+    assert bench.api.get(bench.path("certificates.cert-manager.io", "shop"))["status"]["revision"] == 1
 
 
 def test_a_certificate_that_is_not_issued_says_so(bench: Bench, cert_manager: Cluster) -> None:
@@ -92,6 +106,23 @@ def test_authorities_overlap_in_a_bundle(bench: Bench, kind: str) -> None:
     bench.undo("distrust_ca", {}, "keyturn-R-7-distrust-0", **gone)
     bench.undo("trust_ca", {}, **given)
     assert list(blocks_of(bundle())) == [gone["fingerprint"]]
+
+
+def test_an_authority_of_which_a_certificate_is_in_use_stays_trusted(bench: Bench) -> None:
+    old, new = Authority("old").pem, Authority("new").pem
+    bench.secret("trust", {"ca.crt": old})
+    bench.secret("authority", {"ca.crt": new})
+    bench.secret("shop", {"tls.crt": "x", "ca.crt": old})
+    given: dict[str, Any] = {"bundle": "secret/trust", "from_secret": "authority", "secret": "shop"}
+    added = bench.do("trust_ca", **given)
+    bench.write("shop", {"ca.crt": new})
+    left = bench.undo("trust_ca", added, **given)
+    assert left is not None
+    assert "a certificate of it is in use" in left
+    assert added["fingerprint"] in blocks_of(bench.data("trust")["ca.crt"])
+    bench.write("shop", {"ca.crt": old})
+    assert bench.undo("trust_ca", added, **given) is None
+    assert bench.data("trust")["ca.crt"] == old
 
 
 def test_a_server_certificate_is_not_trusted_as_an_authority(bench: Bench) -> None:

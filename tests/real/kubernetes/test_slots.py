@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from bot.contracts.adapter import Present
 from bot.core.errors import Permanent
+from tests.real.control_plane.manifests import deployment
 from tests.real.kubernetes.conftest import Bench
 
 OLD = "first-key-value-77aa"
@@ -44,9 +46,54 @@ def test_a_swap_is_undone_and_then_the_staging(bench: Bench) -> None:
     bench.do("swap", "keyturn-R-7-swap-0", secret="jwt", new=ids["new"])
     with pytest.raises(Permanent, match="signs by now"):
         bench.undo("stage_next", secret="jwt")
+    new = bench.data("jwt")["current"]
     bench.undo("swap", {}, "keyturn-R-7-swap-0", secret="jwt", new=ids["new"])
-    bench.undo("stage_next", secret="jwt")
+    left = bench.undo("stage_next", secret="jwt")
+    assert left is not None
+    assert "stays, to verify what it signed" in left
+    assert bench.data("jwt") == {"current": OLD, "previous": new}
+
+
+def test_a_staged_key_that_never_signed_is_taken_out_again(bench: Bench) -> None:
+    bench.secret("jwt", {"current": OLD})
+    bench.do("stage_next", secret="jwt")
+    assert bench.undo("stage_next", secret="jwt") is None
     assert bench.data("jwt") == {"current": OLD}
+
+
+def test_no_key_of_an_earlier_rotation_stands_in_the_way_of_an_emergency(bench: Bench) -> None:
+    bench.secret("jwt", {"current": OLD, "previous": "older-key-value"})
+    given = {"secret": "jwt", "emergency": True}
+    ids = bench.do("stage_next", **given)
+    assert bench.do("stage_next", **given) == ids
+    data = bench.data("jwt")
+    (aside,) = set(data) - {"current", "previous"}
+    assert aside.startswith("retired.previous.k-")
+    assert (data["current"], data[aside]) == (OLD, "older-key-value")
+    assert bench.undo("stage_next", **given) is None
+    assert bench.data("jwt") == {"current": OLD, "previous": "older-key-value"}
+
+
+def test_a_swap_restarts_who_reads_the_slots_and_its_undoing_does_again(bench: Bench) -> None:
+    bench.secret("jwt", {"current": OLD})
+    bench.cluster.apply(deployment(bench.namespace, "web"))
+    bench.until("rolled_out", workload="deployment/web")
+    given = {"secret": "jwt", "workloads": ["deployment/web"]}
+    ids = bench.do("stage_next", secret="jwt")
+    token = "keyturn-R-7-swap-0"
+    bench.do("swap", token, new=ids["new"], **given)
+    assert restarted_by(bench) == token
+    assert bench.do("swap", token, new=ids["new"], **given)["new"] == ids["new"]
+    assert restarted_by(bench) == token, "once"
+    assert isinstance(bench.observe("swap", token, new=ids["new"], **given), Present)
+    bench.undo("swap", {}, token, new=ids["new"], **given)
+    assert restarted_by(bench) == f"{token}.2"
+    assert bench.data("jwt")["current"] == OLD
+
+
+def restarted_by(bench: Bench) -> str:
+    template = bench.api.get(bench.path("deployments.apps", "web"))["spec"]["template"]
+    return str(template["metadata"]["annotations"]["keyturn.dev/restarted-by"])
 
 
 def test_a_key_that_is_still_accepted_is_not_overwritten(bench: Bench) -> None:

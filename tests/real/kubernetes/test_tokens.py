@@ -58,6 +58,17 @@ def test_undoing_kills_the_token_and_erases_it(bench: Bench, given: dict[str, An
     bench.until("token_refused", secret=f"kubernetes:default/{bench.namespace}/copy/token.#v1")
 
 
+def test_a_token_that_pods_may_have_taken_outlives_the_undoing(bench: Bench, given: dict[str, Any]) -> None:
+    made = bench.do("issue_token", **given)
+    left = bench.undo("issue_token", made, relied_on=True, **given)
+    assert left is not None
+    assert f"{made['token_id']} stays valid until" in left
+    assert bench.data("worker")["token.v2"] not in left
+    assert bench.check("token_works", service_account="worker", secret=made["secret"]).passed
+    bench.do("revoke_token", "keyturn-R-7-revoke-0", service_account="worker", token_id=made["token_id"])
+    bench.until("token_refused", secret=made["secret"])
+
+
 def test_a_token_that_was_issued_and_not_stored_dies(bench: Bench, given: dict[str, Any]) -> None:
     """Killed in between: nobody knows the token, and nobody can use it."""
     lost: list[Secret] = []
