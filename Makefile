@@ -28,7 +28,8 @@ test-cluster: $(VENV)/.synced-dev  ## Against a real Kubernetes control plane; b
 	$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup -m cluster $(ARGS)
 
 test-matrix: $(VENV)/.synced-dev  ## kill -9 at every boundary on SQLite, at every eighth on PostgreSQL
-	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=1 $(BIN)/python -m pytest -n $(JOBS) -m kill tests/kill $(ARGS)
+	KEYTURN_REQUIRE_REAL_PARTS=1 KEYTURN_KILL_EVERY=$${KEYTURN_KILL_EVERY:-1} \
+		$(BIN)/python -m pytest -n $(JOBS) -m kill tests/kill $(ARGS)
 
 test-image: $(VENV)/.synced-dev  ## The steps of the Dockerfile and the wheel; needs a package registry
 	KEYTURN_REQUIRE_REAL_PARTS=1 $(BIN)/python -m pytest -m image tests/image $(ARGS)

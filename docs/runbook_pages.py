@@ -171,9 +171,7 @@ def _calls(name: str, hands: Sequence[ByHand]) -> bool:
     return any(re.search(rf"(?<![\w-]){name}(?![\w(-])", line) for hand in hands for line in hand.run)
 
 
-def _by_hand(
-    title: str, parts: Sequence[tuple[str, str, ByHand | None]], first: Iterable[str] = ()
-) -> Iterator[str]:
+def _by_hand(title: str, parts: Sequence[tuple[str, str, ByHand | None]], first: Iterable[str] = ()) -> Iterator[str]:
     """Parts by id and title, in order, as far as a person can do them; `first` is what to know before."""
     told = [(name, text, hand) for name, text, hand in parts if hand is not None]
     if not told:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -61,10 +62,19 @@ class Bench:
         operation, p = self.operation(word, **params)
         return dict(operation.ensure(p, self.run(token)))
 
-    def undo(self, word: str, outputs: dict[str, Any], token: str = "keyturn-R-7-step-0a1b2c3d", **params: Any) -> None:
+    def undo(
+        self,
+        word: str,
+        outputs: dict[str, Any],
+        token: str = "keyturn-R-7-step-0a1b2c3d",
+        *,
+        relied_on: bool = False,
+        **params: Any,
+    ) -> str | None:
         """Undo it."""
         operation, p = self.operation(word, **params)
-        operation.undo(p, self.run(token), outputs)
+        left: str | None = operation.undo(p, replace(self.run(token), relied_on=relied_on), outputs)
+        return left
 
     def check(self, word: str, **params: Any) -> Reading:
         """Measure."""

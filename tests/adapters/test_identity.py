@@ -175,6 +175,16 @@ def test_a_key_goes_straight_into_its_store_and_works(bench: Bench) -> None:
     assert not bench.check("identity.api_key_works", client="billing", secret=outputs["secret"]).passed
 
 
+def test_a_key_that_clients_may_have_taken_outlives_the_undoing(bench: Bench) -> None:
+    outputs = bench.do("identity.create_api_key", **CREATE)
+    left = bench.undo("identity.create_api_key", outputs, relied_on=True, **CREATE)
+    assert left is not None
+    assert f"{outputs['key_id']} stays enabled and stored" in left
+    assert bench.check("identity.api_key_works", client="billing", secret=outputs["secret"]).passed
+    assert bench.undo("identity.create_api_key", outputs, **CREATE) is None
+    assert not bench.check("identity.api_key_works", client="billing", secret=outputs["secret"]).passed
+
+
 def test_a_lost_answer_leaves_an_orphan_that_is_cleared(bench: Bench) -> None:
     identity_service = bench.estate.identity
     identity_service.faults.add("lose", "/api/v1/admin/api-keys", "POST")

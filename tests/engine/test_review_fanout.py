@@ -154,6 +154,53 @@ def test_what_an_undo_leaves_on_purpose_is_said(database: Database, noted: Noted
     assert (run.stage, run.evidence) == (Stage.UNDONE, "the key of billing stays, to verify what it signed")
 
 
+class Made(Operation):
+    """Remembers what its undo was told of those who may rely on what it made."""
+
+    effect = Effect.CREATES
+
+    class Params(Model):
+        name: str
+
+    def __init__(self, hook: Callable[[str], None]) -> None:
+        super().__init__(None)
+        self.hook = hook
+        self.undone: dict[str, bool] = {}
+
+    def observe(self, p: Params, run: Run) -> Observed:
+        return Absent()
+
+    def ensure(self, p: Params, run: Run) -> Outputs:
+        self.hook(p.name)
+        return {}
+
+    def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
+        self.undone[p.name] = run.relied_on
+
+
+@pytest.mark.parametrize(
+    ("stops", "effect", "relied_on"),
+    [("second", "changes", True), ("second", "reads", False), ("first", "changes", False)],
+    ids=["a-change-was-begun", "nothing-was-changed", "nothing-was-begun"],
+)
+def test_an_undo_knows_whether_anything_may_rely_on_what_it_made(
+    database: Database, noted: Noted, stops: str, effect: str, relied_on: bool
+) -> None:
+    lines = [
+        DoStep.model_validate({"id": name, "do": "keys.make", "with": {"name": name}}) for name in ("first", "second")
+    ]
+    steps = (PlannedStep(Section.STEPS, lines[0], "creates"), PlannedStep(Section.STEPS, lines[1], effect))
+    with database.begin() as tx:
+        the_plan = replace(samples.plan(), steps=steps)
+        rotation = tx.save(None, samples.opened(tx.next_number(), the_plan, tx.now))
+    started = samples.approve(database, rotation)
+    made = Made(lambda name: roll_back(database, started.number) if name == stops else None)
+    run_all(database, make(database, made), noted)
+    assert load(database, started.number).state is State.ROLLED_BACK
+    assert made.undone["first"] is relied_on
+    assert made.undone.get("second", False) is False
+
+
 def request_fanout(database: Database, **more: Any) -> Rotation:
     with database.begin() as tx:
         the_plan = replace(samples.plan(), steps=step(**more))
