@@ -25,6 +25,7 @@ from bot.slack.steps import BOXES
 _EFFECTS = {"creates": "creates", "changes": "changes, reversible", "destroys": "**destroys**", "reads": "reads"}
 _VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
 _ASSIGNED = re.compile(r"(?:^|[;&({ ])([A-Z][A-Z0-9_]*)=(?=[$'\"v])")
+_READ = re.compile(r"\bread (?:-\w+ )*([A-Z][A-Z0-9_ ]*)")
 _FUNCTION = re.compile(r"([a-z][a-z_]*)\(\) *\{")
 _LIST = re.compile(r"\[([^\]]*)\]")
 _SHELL = (
@@ -134,6 +135,7 @@ def _noted(runbook: Runbook) -> list[str]:
     """What is found out on the way and needed when the old one is retired, days later."""
     used = {name for hand in _later(runbook) for line in hand.run for name in _VARIABLE.findall(line)}
     made = {name for line in _earlier(runbook) for name in _ASSIGNED.findall(line)}
+    made |= {name for line in _earlier(runbook) for names in _READ.findall(line) for name in names.split()}
     return sorted(used & made - {name.upper() for name in runbook.inputs})
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Annotated
 
 from pydantic import Field
@@ -223,9 +224,10 @@ class ApiKeyLastUsed(Sensor):
 
 
 class CurrentApiKey(Fact):
-    """The id of the API key that a client uses: its newest one that is enabled and has been used.
+    """The id of the API key that a client uses: the one whose value is current in its store, as the store's label says.
 
-    Keys that the calling rotation has made do not count, so the fact does not move while the new key is being tried.
+    Where no label says so, for a key that was put there by hand, it is the enabled one that was used last. Keys that
+    the calling rotation has made do not count, so the fact does not move while the new key is being tried.
     """
 
     permissions = ("api-keys: read",)
@@ -233,6 +235,8 @@ class CurrentApiKey(Fact):
     class Params(Model):
         service: Address
         client: Name
+        at: Reference | None = None
+        """Where its value is kept: a place, without a version."""
 
     client: Client
 
@@ -242,11 +246,18 @@ class CurrentApiKey(Fact):
             for key in self.client.api_keys(run, p.service)
             if key.client == p.client and key.enabled and not _made_by(key, run.rotation)
         ]
+        label = run.secrets.label(_place(p.at)) if p.at is not None else ""
+        if any(key.id == label for key in keys):
+            return Known(label, f"the key whose value is current at {p.at}")
         used = [key for key in keys if key.last_used_at is not None] or (keys if len(keys) == 1 else [])
         if not used:
             told = f"{len(keys)} enabled keys, none of them used" if keys else "no enabled key"
             raise Permanent(f"{p.client} has {told}", "say which key it uses, or create one by hand first")
-        return Known(max(used, key=lambda key: key.created_at).id, "the newest enabled key that has been used")
+        return Known(max(used, key=_last_used).id, "the enabled key that was used last")
+
+
+def _last_used(key: ApiKey) -> tuple[datetime, datetime]:
+    return key.last_used_at or key.created_at, key.created_at
 
 
 def _made_by(key: ApiKey, rotation: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from dataclasses import replace
 
 from adapters._fields import PublicId
 from adapters.kubernetes.client import Client
@@ -71,7 +72,13 @@ def _new_id() -> str:
     return f"k-{secrets.token_hex(5)}"
 
 
-class StageNext(Placed, Operation):
+def aside(view: View, p: Slots, id: str) -> str | None:
+    """The entry in which the key of this id stands that was set aside."""
+    names = (name for name in view.data if name == p.retired or name.startswith(f"{p.retired}."))
+    return next((name for name in names if key_id(view, name) == id), None)
+
+
+class StageNext(RestartsToo, Operation):
     """Put a new key into the slot `previous`, so that every replica learns to accept it before it signs.
 
     Refused while that slot still holds a key: somebody may rely on it. Undoing takes the key out again, unless it was
@@ -79,16 +86,17 @@ class StageNext(Placed, Operation):
     """
 
     effect = Effect.CREATES
-    permissions = ("secrets: get, patch",)
-    named = ON_SECRET
     outputs = ("new", "old")
 
-    class Params(Slots):
+    class Params(Slots, Restarting):
         kind: Kind = "random"
         """`random` is base64 of so many `bytes`; the others are private keys in PEM."""
         bytes: Bytes = 64
         emergency: bool = False
-        """Also while the slot holds a key: it is set aside as `retired.<previous>.<id>`, and no longer accepted."""
+        """Also while the slot holds a key: it is set aside as `retired.<previous>.<id>`, and no longer accepted.
+
+        Undoing brings it back and restarts the `workloads`, so that they accept it again.
+        """
 
     client: Client
 
@@ -108,26 +116,28 @@ class StageNext(Placed, Operation):
                 return None
             if not view.has(p.current):
                 raise Permanent(f"{view.place} has no {p.current}", "correct the names of the slots")
-            aside: dict[str, str | None] = {}
+            moved: dict[str, str | None] = {}
             if view.has(p.previous):
                 if not p.emergency:
                     raise Permanent(
                         f"{p.previous} of {view.place} still holds a key",
                         "clear it first, when nobody uses it any more",
                     )
-                name = f"{p.retired}.{key_id(view, p.previous) or _new_id()}"
-                view.marks[name] = {**view.marks.pop(p.previous, {}), "removed": run.token}
-                aside = {name: view.data[p.previous]}
+                id = key_id(view, p.previous) or _new_id()
+                name = f"{p.retired}.{id}"
+                view.marks[name] = {**view.marks.pop(p.previous, {}), "id": id, "removed": run.token}
+                moved = {name: view.data[p.previous]}
             old = key_id(view, p.current) or f"before-{_new_id()}"
             view.marks[p.previous] = {"id": _new_id(), "staged": run.token, "beside": old}
             done = _told(view.marks, p.previous)
-            return Change({**aside, p.previous: encode(new_key(p.kind, p.bytes))}, view.marks)
+            return Change({**moved, p.previous: encode(new_key(p.kind, p.bytes))}, view.marks)
 
         edit(self.client, run, p.place, p.ours(), decide)
         return done
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         left: str | None = None
+        back = replace(run, token=f"{run.token}-back")
 
         def decide(view: View) -> Change | None:
             nonlocal left
@@ -136,18 +146,21 @@ class StageNext(Placed, Operation):
                 return None
             if slot == p.current:
                 raise Permanent(f"the staged key of {view.place} signs by now", "swap back first")
+            held = [name for name in view.data if view.marks.get(name, {}).get("removed") == run.token]
             if view.marks[slot].get("signed"):
                 left = f"{slot} of {view.place} stays, to verify what it signed; clear it when that has expired"
+                left += f"; {held[0]} stays set aside" if held else ""
                 return None
             marks = {name: mark for name, mark in view.marks.items() if name != p.previous}
-            for name in [name for name in marks if name.startswith(f"{p.retired}.") and view.has(name)]:
-                if marks[name].get("removed") == run.token:
-                    note = {key: value for key, value in marks.pop(name).items() if key != "removed"}
-                    back = {p.previous: view.data[name], name: None}
-                    return Change(back, {**marks, p.previous: note} if note else marks)
-            return Change({p.previous: None}, marks)
+            if not held:
+                return Change({p.previous: None}, marks)
+            note = {key: value for key, value in marks.pop(held[0]).items() if key != "removed"}
+            marks[p.previous] = {**note, "brought-back": run.token}
+            return Change({p.previous: view.data[held[0]], held[0]: None}, marks)
 
         edit(self.client, run, p.place, p.ours(), decide)
+        if look(self.client, run, p.place).marks.get(p.previous, {}).get("brought-back") == run.token:
+            restart_all(self.client, p, back)
         if left:
             run.log.warning(left)
         return left
@@ -258,23 +271,28 @@ class SetAsidePrevious(RestartsToo, Operation):
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
-        if key_id(view, p.retired) != p.old or view.has(p.previous) or not all_restarted(self.client, p, run):
+        name = aside(view, p, p.old)
+        if name is None or view.has(p.previous) or not all_restarted(self.client, p, run):
             return Absent()
-        return Present({"old": p.old, "retired": p.retired})
+        return Present({"old": p.old, "retired": name})
 
     def ensure(self, p: Params, run: Run) -> Outputs:
+        retired = p.retired
+
         def decide(view: View) -> Change | None:
-            if not view.has(p.previous) and key_id(view, p.retired) == p.old:
+            nonlocal retired
+            if not view.has(p.previous) and (there := aside(view, p, p.old)) is not None:
+                retired = there
                 return None
             _is_old(view, p, p.old)
-            if view.has(p.retired):
-                raise Permanent(f"{view.place} holds {p.retired} already", "clear it first, if nobody needs it")
-            view.marks[p.retired] = {**view.marks.pop(p.previous), "removed": run.token}
-            return Change({p.previous: "" if p.leave_empty else None, p.retired: view.data[p.previous]}, view.marks)
+            # A key that an emergency has left there must not stand in the way of this one.
+            retired = f"{p.retired}.{p.old}" if view.has(p.retired) else p.retired
+            view.marks[retired] = {**view.marks.pop(p.previous), "removed": run.token}
+            return Change({p.previous: "" if p.leave_empty else None, retired: view.data[p.previous]}, view.marks)
 
         edit(self.client, run, p.place, p.ours(), decide)
         restart_all(self.client, p, run)
-        return {"old": p.old, "retired": p.retired}
+        return {"old": p.old, "retired": retired}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         left: str | None = None
@@ -283,21 +301,22 @@ class SetAsidePrevious(RestartsToo, Operation):
             nonlocal left
             if key_id(view, p.previous) == p.old:
                 return None
-            if key_id(view, p.retired) != p.old:
+            name = aside(view, p, p.old)
+            if name is None:
                 raise Permanent(
                     f"{view.place} holds {p.old} neither in {p.previous} nor in {p.retired}",
                     "it was erased and cannot be brought back",
                 )
-            if view.marks.get(p.retired, {}).get("removed") != run.token:
-                left = f"{p.retired} stays in {view.place}: somebody else had set it aside before"
+            if view.marks.get(name, {}).get("removed") != run.token:
+                left = f"{name} stays in {view.place}: somebody else had set it aside before"
                 return None
             if view.has(p.previous):
                 raise Permanent(
                     f"{p.previous} of {view.place} holds another key by now{view.blame(p.previous)}",
                     "find out who put it there and why; clear it, then retry",
                 )
-            note = {name: value for name, value in view.marks.pop(p.retired).items() if name != "removed"}
-            return Change({p.retired: None, p.previous: view.data[p.retired]}, {**view.marks, p.previous: note})
+            note = {key: value for key, value in view.marks.pop(name).items() if key != "removed"}
+            return Change({name: None, p.previous: view.data[name]}, {**view.marks, p.previous: note})
 
         edit(self.client, run, p.place, p.ours(), decide)
         if left is None:
@@ -331,13 +350,13 @@ class ClearPrevious(Placed, Operation):
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
-        return Absent() if view.has(p.previous) or view.has(p.retired) else Present({"cleared": p.old})
+        return Absent() if view.has(p.previous) or aside(view, p, p.old) else Present({"cleared": p.old})
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         def decide(view: View) -> Change | None:
-            if key_id(view, p.retired) == p.old:
-                view.marks.pop(p.retired, None)
-                return Change({p.retired: None}, view.marks)
+            if (name := aside(view, p, p.old)) is not None:
+                view.marks.pop(name, None)
+                return Change({name: None}, view.marks)
             if not view.has(p.previous):
                 return None
             _is_old(view, p, p.old)
@@ -349,7 +368,7 @@ class ClearPrevious(Placed, Operation):
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
         view = look(self.client, run, p.place)
-        if not view.has(p.previous) and not view.has(p.retired):
+        if not view.has(p.previous) and aside(view, p, p.old) is None:
             raise Permanent(f"the key {p.old} of {view.place} is erased", "it cannot be brought back; rotate anew")
 
 

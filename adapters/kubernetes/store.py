@@ -81,6 +81,13 @@ class Store:
         edit(self._client, None, place, ours(prefix, POINTER), decide)
         return version
 
+    def label(self, path: str, version: str) -> str:
+        """The public name of a version, the current one's when none is named; empty where nobody gave it one."""
+        place, prefix = located(path)
+        view = look(self._client, None, place)
+        name = _known(version) if version else pointed(view, POINTER)
+        return str(view.marks.get(f"{prefix}{name}", {}).get("label", ""))
+
     def discard(self, path: str, version: str) -> None:
         """Erase a version that nobody uses, retired or not; quiet when it is gone."""
         place, prefix = located(path)

@@ -9,7 +9,7 @@ from typing import Annotated
 from pydantic import Field
 
 from adapters.kubernetes.client import Client
-from adapters.kubernetes.keys import Bytes, Kind, new_key
+from adapters.kubernetes.keys import Bytes, Kind, end_of, new_key
 from adapters.kubernetes.marks import Marks, drop, keep, kept
 from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version
 from adapters.kubernetes.permissions import ON_SECRET, Placed
@@ -200,6 +200,7 @@ class PointKey(RestartsToo, Operation):
     """Make another version the one in use: the signer takes it, all versions stay accepted.
 
     Who reads the pointer at the start of a pod belongs to it (`workloads`): undone without their restart, nothing is.
+    It is not pointed back at a token that has ended.
     """
 
     effect = Effect.CHANGES
@@ -259,6 +260,13 @@ class PointKey(RestartsToo, Operation):
                 )
             if not view.has(RETIRED + before):  # its removal is undone after this
                 _need(view, p.prefix, before)
+            value = view.value(p.prefix + before) or view.value(RETIRED + before)
+            if value is not None and (end := end_of(value)) is not None and end <= run.now:
+                told = f"{before} of {view.place} is a token that has ended at {end:%Y-%m-%d %H:%M} UTC"
+                raise Permanent(
+                    f"{told}; nothing was moved",
+                    "go forward: what is in use now works; issue another one if it must go",
+                )
             drop(view.marks, MOVES, run.token)
             return Change({p.pointer: encode(before.encode())}, view.marks)
 

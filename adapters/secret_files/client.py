@@ -68,6 +68,18 @@ class Client:
         with self._folder_if_any(path) as folder:
             return None if folder is None else self._pointed(folder, path)
 
+    def label(self, path: str, version: str) -> str:
+        """What was kept as the public name of a version, of the current one when none is named."""
+        version = version or self.current(path) or ""
+        if not version:
+            return ""
+        with (
+            self._folder_if_any(path) as folder,
+            disk.inside(folder, "versions", check_version(version)) as inside,
+        ):
+            found = None if inside is None else disk.read(inside, "id")
+        return found.decode("utf-8", "replace").strip() if found else ""
+
     def put(self, path: str, value: Secret, marker: str, label: str) -> str:
         """Add a version named after the marker; there already: it is left as it is."""
         version = version_named(marker)

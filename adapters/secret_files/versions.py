@@ -49,6 +49,10 @@ class Store:
         """Add a version that nobody reads yet."""
         return self._client.put(path, value, marker, label)
 
+    def label(self, path: str, version: str) -> str:
+        """The public name of a version, the current one's when none is named; empty where nobody gave it one."""
+        return self._client.label(path, version)
+
     def discard(self, path: str, version: str) -> None:
         """Erase a version that nobody reads; quiet when it is gone."""
         self._client.remove(path, version)

@@ -78,6 +78,10 @@ class Secrets(Protocol):
         """Erase a version that nobody reads; quiet when it is gone. Raises `Permanent` for the current one."""
         ...
 
+    def label(self, reference: SecretReference) -> str:
+        """The public name that was kept beside a version (the current one when none is named); empty without one."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Run:
@@ -96,7 +100,7 @@ class Run:
     deadline: float
     """Monotonic seconds after which the engine gives the call up."""
     relied_on: bool = False
-    """In an undo: whether a later step has changed something, so that what this one made may be in use somewhere."""
+    """In an undo: whether a later step has done something, so that what this one made may be in use somewhere."""
 
     def remaining(self) -> float:
         """Seconds left for a network call; raises `Transient` when there are none."""
@@ -262,6 +266,8 @@ class Store(Protocol):
     def put(self, path: str, value: Secret, *, marker: str, label: str) -> str: ...
 
     def discard(self, path: str, version: str) -> None: ...
+
+    def label(self, path: str, version: str) -> str: ...
 
 
 class Client(Protocol):

@@ -168,7 +168,7 @@ class Executor:
         operation = self._registry.operation(step.do)
         scope, shared = scope_of(rotation), rotation.plan.arguments
         later = zip(rotation.plan.steps[i + 1 :], rotation.steps[i + 1 :], strict=True)
-        relied_on = any(each.effect == Effect.CHANGES and ran.attempt > 0 for each, ran in later)
+        relied_on = any(each.effect != Effect.READS and ran.attempt > 0 for each, ran in later)
         try:
             if step.each is None:
                 p = parameters(operation.Params, shared, step.with_, scope)

@@ -49,6 +49,12 @@ class SecretDoor:
             raise Permanent(f"{reference} names no version", "only a named version can be erased")
         self._store(reference.store).discard(reference.path, reference.version)
 
+    def label(self, reference: SecretReference) -> str:
+        """The public name beside a version; empty for stores that keep none."""
+        if reference.store in ("env", "file"):
+            return ""
+        return self._store(reference.store).label(reference.path, reference.version)
+
 
 def _read_file(path: Path) -> Secret:
     try:

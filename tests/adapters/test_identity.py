@@ -278,6 +278,19 @@ def test_the_current_key_stands_still_while_a_new_one_is_tried(bench: Bench) -> 
         bench.fact("identity.current_api_key", client="billing")
 
 
+def test_the_key_in_use_is_the_one_whose_value_is_current(bench: Bench) -> None:
+    """Also after a rollback that left the new one enabled: it was used last, and nobody uses it."""
+    old, given = (
+        bench.estate.identity.api_keys.all("billing")[0]["id"],
+        {"client": "billing", "at": "secret_files:billing"},
+    )
+    outputs = bench.do("identity.create_api_key", **CREATE)
+    bench.check("identity.api_key_works", client="billing", secret=outputs["secret"])
+    assert bench.fact("identity.current_api_key", rotation="R-8", **given) == old
+    bench.do("secret_files.point", path="billing", version=outputs["version"])
+    assert bench.fact("identity.current_api_key", rotation="R-8", **given) == outputs["key_id"]
+
+
 def test_several_unused_keys_are_not_guessed_among(bench: Bench) -> None:
     bench.estate.identity.api_keys.create("billing", "by hand", "read", None)
     with pytest.raises(Permanent, match="2 enabled keys, none of them used"):

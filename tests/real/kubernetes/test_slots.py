@@ -74,6 +74,39 @@ def test_no_key_of_an_earlier_rotation_stands_in_the_way_of_an_emergency(bench: 
     assert bench.data("jwt") == {"current": OLD, "previous": "older-key-value"}
 
 
+def test_what_one_emergency_set_aside_does_not_stop_the_next_one(bench: Bench) -> None:
+    bench.secret("jwt", {"current": OLD})
+    suspects = []
+    for i in range(3):
+        ids = bench.do("stage_next", f"keyturn-R-{i}-stage-0", secret="jwt", emergency=True)
+        bench.do("swap", f"keyturn-R-{i}-swap-0", secret="jwt", new=ids["new"])
+        token = f"keyturn-R-{i}-clear-0"
+        done = bench.do("set_aside_previous", token, secret="jwt", old=ids["old"])
+        assert bench.do("set_aside_previous", token, secret="jwt", old=ids["old"]) == done
+        assert bench.observe("set_aside_previous", token, secret="jwt", old=ids["old"]) == Present(done)
+        suspects.append((token, ids["old"], done["retired"]))
+    assert len({name for _, _, name in suspects}) == 3
+    token, old, name = suspects[-1]
+    assert bench.undo("set_aside_previous", {}, token, secret="jwt", old=old) is None
+    assert name not in bench.data("jwt")
+    bench.do("set_aside_previous", token, secret="jwt", old=old)
+    for _, old, _ in suspects:
+        bench.do("clear_previous", secret="jwt", old=old)
+    assert set(bench.data("jwt")) == {"current"}
+
+
+def test_a_key_that_was_set_aside_comes_back_with_the_restarts(bench: Bench) -> None:
+    bench.secret("jwt", {"current": OLD, "previous": "older-key-value"})
+    bench.cluster.apply(deployment(bench.namespace, "web"))
+    bench.until("rolled_out", workload="deployment/web")
+    given = {"secret": "jwt", "emergency": True, "workloads": ["deployment/web"]}
+    bench.do("stage_next", **given)
+    assert bench.undo("stage_next", **given) is None
+    assert bench.data("jwt") == {"current": OLD, "previous": "older-key-value"}
+    assert restarted_by(bench).endswith("-back")
+    assert bench.undo("stage_next", **given) is None
+
+
 def test_a_swap_restarts_who_reads_the_slots_and_its_undoing_does_again(bench: Bench) -> None:
     bench.secret("jwt", {"current": OLD})
     bench.cluster.apply(deployment(bench.namespace, "web"))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -151,6 +153,22 @@ def test_a_pointer_that_somebody_moved_is_not_moved_back(bench: Bench) -> None:
     assert bench.data("admin")["active"] == "v3"
     with pytest.raises(Permanent, match=r"no key.v9"):
         bench.do("point_key", "keyturn-R-8-flip-0", secret="admin", version="v9")
+
+
+def test_a_pointer_does_not_go_back_to_a_token_that_has_ended(bench: Bench) -> None:
+    def token(ends: int) -> str:
+        claims = base64.urlsafe_b64encode(json.dumps({"exp": ends}).encode()).decode().rstrip("=")
+        return f"e30.{claims}.c2ln"
+
+    now = int(datetime.now(UTC).timestamp())
+    make(bench, {"active": "v1", "key.v1": token(now - 60), "key.v2": token(now + 3600)})
+    bench.do("point_key", secret="admin", version="v2")
+    with pytest.raises(Permanent, match="is a token that has ended"):
+        bench.undo("point_key", secret="admin", version="v2")
+    assert bench.data("admin")["active"] == "v2"
+    bench.write("admin", {"key.v1": token(now + 3600)})
+    bench.undo("point_key", secret="admin", version="v2")
+    assert bench.data("admin")["active"] == "v1"
 
 
 def test_twenty_replicas_with_one_token_add_one_key(bench: Bench) -> None:
