@@ -37,7 +37,7 @@ TABLE = {
     "identity.api_key_last_used": measure("sensor", "service key_id"),
     "identity.signing_kid": measure("fact", "service"),
     "identity.token_life": measure("fact", "service"),
-    "identity.current_api_key": measure("fact", "service client"),
+    "identity.current_api_key": measure("fact", "service client at?"),
     "jwks.key_served": measure("probe", "service kid"),
     "jwks.canary_accepted_everywhere": measure("probe", "service kid gateways"),
     "jwks.old_refused_everywhere": measure("probe", "service kid gateways"),

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -211,6 +212,8 @@ def follow(shell: Shell, installed: Installation, listed: list[Part], live: list
     """Do the parts in order. Whatever token is alive is accepted at any time in between. Gives what each showed."""
     shown = {}
     for part in listed:
+        if any("rollout restart" in line for line in part.commands):
+            time.sleep(1.1)  # kubectl refuses two restarts within a second, and nobody types as fast as we do
         if part.commands:
             shown[part.title] = shell.type(part.commands)
         installed.look()
