@@ -1,6 +1,6 @@
 """Say whose a credential is.
 
-`own billing-api-key --to @bob` gives it to a person or a group, who gets its reminders and is told so; `own
+`own billing-api-key @bob` gives it to a person or a group, who gets its reminders and is told so; `own
 billing-api-key me` takes it; `own billing-api-key --back` gives it back to whom keyturn.yml names; `own billing-api-key
 --not-mine --reason "moved teams"` sends its reminders to the team until somebody owns it.
 """
@@ -10,7 +10,7 @@ from __future__ import annotations
 from bot.contracts.command import Answer, Call, CredentialView, Need, Rotations
 from bot.core.errors import Refused
 
-usage = "own <credential> me | group | --to @person | --back | --not-mine"
+usage = "own <credential> me | group | @person | --back | --not-mine"
 need = Need.OWN
 flags = {
     "to": "whose it is from now on: me, a person or a group",

@@ -12,6 +12,8 @@ from bot.core.errors import Refused
 
 LONGEST = 2000
 MOST_TOKENS = 60
+TO = "to"
+"""The flag whose value somebody who is mentioned may be."""
 YES_OR_NO = "(yes or no)"
 """A flag whose help ends so takes no value."""
 
@@ -113,6 +115,7 @@ def _sorted(word: str, tokens: list[_Token], flags: Mapping[str, str]) -> Typed:
     args: list[str] = []
     found: dict[str, str] = {}
     mentions: list[Mention] = []
+    pointed: list[str] = []
     only_arguments = False
     waiting = iter(tokens)
     for token in waiting:
@@ -131,8 +134,11 @@ def _sorted(word: str, tokens: list[_Token], flags: Mapping[str, str]) -> Typed:
             )
         elif not token.quoted and (mention := _mention(token.text)):
             mentions.append(mention)
+            pointed.append(_unescaped(token.text))
         else:
             args.append(_unescaped(token.text))
+    if TO in flags and len(pointed) == 1:  # `own key @bob` says the same as `own key --to @bob`
+        found.setdefault(TO, pointed[0])
     return Typed(word, tuple(args), found, tuple(mentions))
 
 

@@ -65,6 +65,15 @@ def test_mentions_stand_apart() -> None:
     )
 
 
+@pytest.mark.parametrize("who", ["@bob", "<@U0BOB|bob>", "<!subteam^S0SEC|@sec>"])
+def test_somebody_who_is_mentioned_is_meant_where_a_word_gives_to_somebody(who: str) -> None:
+    known = {"own": {"to": "whose it is", "back": "back (yes or no)"}, "start": {"reason": "why"}}
+    assert parse(f"own key {who}", known).flags == {"to": who}
+    assert parse(f"own key --to alice {who}", known).flags == {"to": "alice"}
+    assert parse(f"own key {who} {who}", known).flags == {}
+    assert parse(f"start key {who}", known).flags == {}
+
+
 def test_what_was_typed_to_look_like_a_mention_is_none() -> None:
     assert parse("start &lt;@U1&gt;", KNOWN) == Typed("start", ("<@U1>",))
     assert parse('start "<@U1>"', KNOWN).mentions == ()

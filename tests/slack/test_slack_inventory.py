@@ -69,7 +69,7 @@ def test_own_by_typing_the_word_alone(house: House) -> None:
     house.workspace.submit("alice", {"person": "bob"})
     house.told("alice", "belongs to bob")
     assert row(house).owner == "bob"
-    house.workspace.type("alice", "ops", "/rotate own door-key --to @carol")
+    house.workspace.type("alice", "ops", "/rotate own door-key @carol")
     house.told("alice", "belongs to carol")
     house.workspace.type("alice", "ops", "/rotate list --owner @carol")
     assert "shed-key" not in house.told("alice", "This is 1 credential").words
