@@ -43,6 +43,7 @@ from bot.slack.deliveries import (
 from bot.slack.flood import Flood
 from bot.slack.identity import Identity
 from bot.slack.lane import Lane
+from bot.slack.places import direct
 from bot.slack.signing import CONFIRMS, needs_signature, sign
 from bot.slack.submissions import Submissions
 from bot.slack.text import count
@@ -418,10 +419,14 @@ class Listeners:
         self._show(account, channel, refusal(text))
 
     def _show(self, account: str, channel: str, said: Message) -> None:
-        if not channel:
-            return
+        if channel:
+            self._lane.submit(lambda: self._post_ephemeral(account, channel, said))
+        else:  # a button of the Home tab: there is no channel to whisper in
+            self._lane.submit(lambda: self._post_directly(account, said))
 
-        self._lane.submit(lambda: self._post_ephemeral(account, channel, said))
+    def _post_directly(self, account: str, said: Message) -> None:
+        place = direct(self._quick, user_of(account))
+        self._quick.call("chat.postMessage", channel=place, text=said.text, blocks=said.blocks)
 
     def _post_ephemeral(self, account: str, channel: str, said: Message, thread: str = "") -> None:
         self._quick.call(

@@ -9,6 +9,7 @@ from bot.slack.budget import PUBLISHED_PER_MINUTE, Budget
 from bot.slack.home import Board, home
 from bot.store.records import Declared
 from playground.workspace.blocks import check_view
+from playground.workspace.records import Delivery
 from tests.slack.conftest import House
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
@@ -46,6 +47,30 @@ def test_what_is_late_comes_first_with_its_next_actions(house: House) -> None:
     assert view.buttons[:4] == [f"credential:{word}" for word in ("start", "snooze", "not-mine", "plan")]
     house.workspace.click("alice", "home", "credential:start")
     house.modal("alice", "Rotate door-key")
+
+
+def test_what_is_refused_there_is_told_in_a_direct_message(house: House) -> None:
+    """There is no channel to whisper in."""
+    state = house.workspace.state
+    alice = state.user("alice")
+    button = {"type": "button", "action_id": "credential:plan", "block_id": "b", "value": "not a credential!"}
+    payload = {
+        "type": "block_actions",
+        "team": {"id": "T0KEYTURN", "domain": "keyturn"},
+        "user": {"id": alice.id, "username": "alice", "name": "alice", "team_id": alice.team_id},
+        "api_app_id": "A0KEYTURN",
+        "trigger_id": state.trigger(alice.id).id,
+        "container": {"type": "view", "view_id": "V0HOME"},
+        "view": {"id": "V0HOME", "type": "home"},
+        "actions": [{**button, "action_ts": state.stamp()}],
+    }
+    house.workspace.acts._send(Delivery("interactive", payload, alice.id, "credential:plan")).wait(10)
+
+    def told() -> bool:
+        said = [one for place, kept in state.messages.items() if place.startswith("D") for one in kept.values()]
+        return any("not one of keyturn's" in one.words for one in said)
+
+    house.wait(told, "a direct message")
 
 
 def test_it_follows_changes_of_the_inventory_and_says_nothing_twice(house: House) -> None:
