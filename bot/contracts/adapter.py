@@ -154,6 +154,9 @@ class Operation(Part):
     def undo(self, p: Any, run: Run, outputs: Outputs) -> str | None:
         """Put it back. `outputs` is what `ensure` returned, empty if it never got so far.
 
+        What somebody may hold by now is not taken away (`run.relied_on`, or better what the system itself knows). What
+        has to restart to notice the change is restarted by `ensure` and by `undo`, as part of the same step.
+
         Says in one sentence what it left in place on purpose, if anything; people read that on the card.
         """
         raise NotImplementedError
