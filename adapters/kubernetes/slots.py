@@ -350,7 +350,9 @@ class ClearPrevious(Placed, Operation):
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
-        return Absent() if view.has(p.previous) or aside(view, p, p.old) else Present({"cleared": p.old})
+        there = key_id(view, p.previous) if view.has(p.previous) else None
+        # A key without an id may be the one; another one with an id came after it was erased.
+        return Absent() if there in ("", p.old) or aside(view, p, p.old) else Present({"cleared": p.old})
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         def decide(view: View) -> Change | None:

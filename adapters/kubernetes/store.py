@@ -8,7 +8,7 @@ from adapters.kubernetes.client import Client
 from adapters.kubernetes.names import LABEL, OBJECT
 from adapters.kubernetes.permissions import narrowed
 from adapters.kubernetes.places import Place, secret
-from adapters.kubernetes.secret import Change, View, edit, look
+from adapters.kubernetes.secret import Change, View, edit, look, written_by_others
 from adapters.kubernetes.versions import RETIRED, VERSION, add, added, ours, pointed
 from bot.core.errors import Permanent
 from bot.core.secret import Secret
@@ -86,7 +86,8 @@ class Store:
         place, prefix = located(path)
         view = look(self._client, None, place)
         name = _known(version) if version else pointed(view, POINTER)
-        return str(view.marks.get(f"{prefix}{name}", {}).get("label", ""))
+        entry = f"{prefix}{name}"
+        return "" if written_by_others(view, entry) else str(view.marks.get(entry, {}).get("label", ""))
 
     def discard(self, path: str, version: str) -> None:
         """Erase a version that nobody uses, retired or not; quiet when it is gone."""

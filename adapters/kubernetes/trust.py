@@ -15,7 +15,7 @@ from adapters.kubernetes.names import Bundle, DataKey, InNamespace, ObjectName
 from adapters.kubernetes.pem import blocks_of, is_ca
 from adapters.kubernetes.permissions import Placed, known_text, narrowed
 from adapters.kubernetes.places import Place, secret
-from adapters.kubernetes.secret import look
+from adapters.kubernetes.secret import look, look_if_any
 from bot.contracts.adapter import Absent, Effect, Fact, Known, Observed, Operation, Outputs, Present, Run
 from bot.core.errors import Permanent, Transient
 
@@ -154,7 +154,8 @@ class TrustCa(OnBundle, Operation):
     def _has_issued(self, p: Params, run: Run, fingerprint: str) -> bool:
         if p.secret is None:
             return False
-        value = look(self.client, run, secret(p.cluster, p.namespace, p.secret)).value("ca.crt")
+        view = look_if_any(self.client, run, secret(p.cluster, p.namespace, p.secret))
+        value = view.value("ca.crt") if view is not None else None
         return value is None or fingerprint in blocks_of(value.reveal().decode("ascii", "replace"))
 
     def _authority(self, p: Params, run: Run) -> tuple[str, str]:
