@@ -39,7 +39,7 @@ def test_every_word_of_the_inventory(open_town: TownOpener) -> None:
     town.modal("alice", "Owner")
     workspace.submit("alice", {"person": "bob"})
     town.told("alice", "belongs to bob")
-    assert "billing-api-key" in town.ask("bob", "list --owner me", "These are").words
+    assert "billing-api-key" in town.ask("bob", "list --owner me", "This is 1 credential").words
     town.type("bob", "snooze billing-api-key")
     town.modal("bob", "Snooze")
     workspace.submit("bob", {"days": "1", "reason": "release"})
