@@ -37,7 +37,7 @@ class CreateApiKey(Operation):
     nobody can use; `ensure` deletes it before it creates another. The version is stored under the marker and the key's
     id, so that what is found in the store is known to belong to the key that is found at the service.
 
-    Undoing deletes it, unless a later step has changed something: consumers may have taken it by then.
+    Undoing deletes it, unless a later step has done something: consumers may have taken it by then.
     """
 
     effect = Effect.CREATES

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import secrets
-from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -31,13 +29,3 @@ def new_key(kind: Kind, size: int) -> Secret:
     else:
         made = rsa.generate_private_key(public_exponent=65537, key_size=int(kind.removeprefix("rsa-")))
     return Secret(made.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
-
-
-def end_of(value: Secret) -> datetime | None:
-    """When a value ends by itself, if it is a token that says so (`exp`); None for any other value."""
-    try:
-        part = value.reveal().split(b".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
-        return datetime.fromtimestamp(claims["exp"], UTC)
-    except (ValueError, IndexError, KeyError, TypeError, OverflowError, RecursionError):
-        return None

@@ -58,8 +58,8 @@ class Slots(InNamespace):
 
     def ours(self) -> Callable[[str], bool]:
         """Whether an entry is one of the slots: a foreign change to it is a conflict."""
-        slots, aside = (self.current, self.previous, self.retired), f"{self.retired}."
-        return lambda name: name in slots or name.startswith(aside)
+        slots, others = (self.current, self.previous, self.retired), f"{self.retired}."
+        return lambda name: name in slots or name.startswith(others)
 
 
 def key_id(view: View, slot: str) -> str:
@@ -137,7 +137,6 @@ class StageNext(RestartsToo, Operation):
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         left: str | None = None
-        back = replace(run, token=f"{run.token}-back")
 
         def decide(view: View) -> Change | None:
             nonlocal left
@@ -160,7 +159,7 @@ class StageNext(RestartsToo, Operation):
 
         edit(self.client, run, p.place, p.ours(), decide)
         if look(self.client, run, p.place).marks.get(p.previous, {}).get("brought-back") == run.token:
-            restart_all(self.client, p, back)
+            restart_all(self.client, p, replace(run, token=f"{run.token}-back"))
         if left:
             run.log.warning(left)
         return left

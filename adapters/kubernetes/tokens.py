@@ -5,8 +5,6 @@ A bound token dies with the Secret that it is bound to, its anchor: an empty one
 
 from __future__ import annotations
 
-import base64
-import json
 import math
 import re
 from collections.abc import Mapping
@@ -16,6 +14,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field
 
 from adapters._fields import Reference
+from adapters.kubernetes.claims import claims_of
 from adapters.kubernetes.client import Client, Exists, Found
 from adapters.kubernetes.names import OBJECT, InCluster, InNamespace, ObjectName
 from adapters.kubernetes.permissions import ON_SECRET, Placed, known_text, narrowed
@@ -70,23 +69,11 @@ def anchor_names(account: str) -> list[str]:
     return [f"keyturn-token-{account[:200].rstrip('-.')}-{i}" for i in range(1, ANCHORS + 1)]
 
 
-def claims_of(value: Secret) -> Mapping[str, Any]:
-    """What a token says of itself, unchecked; raises `Permanent` when it is none."""
-    try:
-        part = value.reveal().split(b".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + b"=" * (-len(part) % 4)))
-    except (ValueError, IndexError):
-        claims = None
-    if not isinstance(claims, dict) or not isinstance(claims.get("exp"), int | float):
-        raise Permanent("this is no token with an end (exp)", "name the entry that holds a service-account token")
-    return claims
-
-
 class IssueToken(Placed, Operation):
     """Request a token of a service account for a time, bound to an anchor of its own, straight into a Secret.
 
     The token is pending there beside the others. The server may grant less time than asked: what counts is read back.
-    Undoing revokes it, unless a later step has changed something: pods that are being replaced may hold it by then.
+    Undoing revokes it, unless a later step has done something: pods that are being replaced may hold it by then.
     """
 
     effect = Effect.CREATES

@@ -8,8 +8,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from adapters.kubernetes.claims import end_of
 from adapters.kubernetes.client import Client
-from adapters.kubernetes.keys import Bytes, Kind, end_of, new_key
+from adapters.kubernetes.keys import Bytes, Kind, new_key
 from adapters.kubernetes.marks import Marks, drop, keep, kept
 from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version
 from adapters.kubernetes.permissions import ON_SECRET, Placed
@@ -262,11 +263,10 @@ class PointKey(RestartsToo, Operation):
                 _need(view, p.prefix, before)
             value = view.value(p.prefix + before) or view.value(RETIRED + before)
             if value is not None and (end := end_of(value)) is not None and end <= run.now:
-                told = f"{before} of {view.place} is a token that has ended at {end:%Y-%m-%d %H:%M} UTC"
-                raise Permanent(
-                    f"{told}; nothing was moved",
-                    "go forward: what is in use now works; issue another one if it must go",
+                told = (
+                    f"{before} of {view.place} is a token that has ended at {end:%Y-%m-%d %H:%M} UTC; nothing was moved"
                 )
+                raise Permanent(told, "go forward: what is in use now works; issue another one if it must go")
             drop(view.marks, MOVES, run.token)
             return Change({p.pointer: encode(before.encode())}, view.marks)
 

@@ -1,4 +1,4 @@
-"""Credentials read many at a time: plain columns, decoded here, which is three times as fast as a type per cell."""
+"""Credentials read many at a time: plain columns, decoded here and not by a type for every cell."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import BigInteger, Text, type_coerce
 
-from bot.store.columns import EPOCH, Json, Moment, Span
+from bot.store.columns import Json, Moment, Span, moment
 from bot.store.records import CredentialRow
 from bot.store.tables import CREDENTIAL
 
@@ -35,7 +35,7 @@ def credentials(rows: Iterable[Any]) -> list[CredentialRow]:
         values = list(row)
         for i in _MOMENTS:
             if values[i] is not None:
-                values[i] = EPOCH + timedelta(microseconds=values[i])
+                values[i] = moment(values[i])
         for i in _SPANS:
             if values[i] is not None:
                 values[i] = timedelta(microseconds=values[i])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -163,12 +164,17 @@ class Pagers:
         return self._paged
 
 
+def pager_of(database: Database, paged: Paged) -> Pager:
+    registry: Any = Pagers(paged)
+    secrets: Any = None
+    return Pager(database, registry, secrets, Errand("pagerduty.page"))
+
+
 def test_when_nobody_acts_the_pager_rings_once(database: Database) -> None:
     keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True),)))
     paged = Paged()
     paged.fails = 1
-    pagers, nothing = Pagers(paged), None
-    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    pager = pager_of(database, paged)
     keep.declare(declared("key"))
     keep.rotated("key", MONDAY - 89 * DAY)
     keep.turn()
@@ -185,8 +191,7 @@ def test_when_nobody_acts_the_pager_rings_once(database: Database) -> None:
 def test_nobody_is_paged_for_what_was_replaced_meanwhile(database: Database) -> None:
     keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True),)))
     paged = Paged()
-    pagers, nothing = Pagers(paged), None
-    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    pager = pager_of(database, paged)
     keep.declare(declared("key"))
     keep.rotated("key", MONDAY - 91 * DAY)
     keep.turn()
@@ -203,8 +208,7 @@ def test_nobody_is_paged_for_what_was_replaced_meanwhile(database: Database) -> 
 def test_the_pager_is_told_once_when_somebody_has_acted(database: Database) -> None:
     keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True), Stage(HOUR, (), page=True))))
     paged = Paged()
-    pagers, nothing = Pagers(paged), None
-    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    pager = pager_of(database, paged)
 
     def work() -> None:
         for _ in range(6):
@@ -236,8 +240,7 @@ def test_the_pager_is_told_once_when_somebody_has_acted(database: Database) -> N
 def test_a_page_that_goes_out_while_somebody_acts_is_ended(database: Database) -> None:
     keep = Keep(database, Rules(escalation=(Stage(timedelta(0), (), page=True),)))
     paged = Paged()
-    pagers, nothing = Pagers(paged), None
-    pager = Pager(database, pagers, nothing, Errand("pagerduty.page"))  # type: ignore[arg-type]
+    pager = pager_of(database, paged)
     keep.declare(declared("key"))
     keep.rotated("key", MONDAY - 91 * DAY)
     keep.turn()

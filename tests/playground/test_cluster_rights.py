@@ -2,23 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 from playground.cluster import requests_proxy, site
-from tests.real.rights import rules
-
-Rule = tuple[str, str, str, tuple[str, ...]]
-
-
-def flat(found: Iterable[dict[str, Any]]) -> set[Rule]:
-    return {
-        (group, resource, verb, tuple(sorted(rule.get("resourceNames", ()))))
-        for rule in found
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
+from tests.real.rights import flat, rules
 
 
 def test_the_role_of_the_playground_is_what_the_runbook_needs() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,6 +14,8 @@ from bot.catalog import Catalog
 from bot.core.runbook_file import load
 from bot.engine.needs import needed_by_runbook
 
+Rule = tuple[str, str, str, tuple[str, ...]]
+"""Group, resource, verb, and the names that it is limited to."""
 SHIPPED = Path(runbooks.__path__[0])
 
 
@@ -28,6 +30,17 @@ def rules(namespace: str, *credentials: Mapping[str, Any], files: Collection[Pat
         raise ValueError("; ".join(granted.problems))
     found: list[dict[str, Any]] = YAML(typ="safe").load(granted.text)["rbac"]["namespaces"][namespace]
     return found
+
+
+def flat(found: Iterable[Mapping[str, Any]]) -> set[Rule]:
+    """Rules taken apart, so that two ways of writing the same are the same."""
+    return {
+        (group, resource, verb, tuple(sorted(rule.get("resourceNames") or ())))
+        for rule in found
+        for group in rule["apiGroups"]
+        for resource in rule["resources"]
+        for verb in rule["verbs"]
+    }
 
 
 def _no_secrets() -> NoReturn:

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -19,10 +18,10 @@ from bot.setup.permissions import wanted
 from playground.cluster.api import Api
 from playground.cluster.cluster import Cluster
 from tests.real.deploy.conftest import Release
+from tests.real.rights import Rule, flat
 
 REVIEW = "/apis/authorization.k8s.io/v1"
 ANYBODY = {"selfsubjectaccessreviews", "selfsubjectrulesreviews", "selfsubjectreviews"}
-Rule = tuple[str, str, str, tuple[str, ...]]
 
 Ask = Callable[..., bool]
 
@@ -61,16 +60,6 @@ def rules(api: Api, namespace: str) -> set[Rule]:
     status = api.post(f"{REVIEW}/selfsubjectrulesreviews", review)["status"]
     assert not status["incomplete"]
     return flat(one for one in status["resourceRules"] if not set(one["resources"]) <= ANYBODY)
-
-
-def flat(found: Any) -> set[Rule]:
-    return {
-        (group, resource, verb, tuple(sorted(rule.get("resourceNames") or ())))
-        for rule in found
-        for group in rule["apiGroups"]
-        for resource in rule["resources"]
-        for verb in rule["verbs"]
-    }
 
 
 def test_what_the_declared_credentials_need_is_there_as_the_adapter_itself_asks(

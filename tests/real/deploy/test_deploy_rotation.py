@@ -19,7 +19,7 @@ from bot.store.database import Database
 from playground.cluster.cluster import Cluster
 from playground.installation import TEAM
 from tests.real.deploy.conftest import Release
-from tests.real.deploy.test_deploy_accounts import Rule, flat
+from tests.real.rights import Rule, flat
 from tests.world import Colleagues, World, describe, held
 
 RATE = 60.0
