@@ -236,7 +236,8 @@ def runbooks_page() -> str:
     lines += [
         "A runbook is a YAML file. `${{ }}` looks values up (`inputs.x`, `facts.x`, `steps.id.output`,",
         "`credential.name`, `rotation.id`, `each`), adds and subtracts durations, and knows `max(...)`, `min(...)` and",
-        "`seconds(...)`. It never evaluates code. The shipped ones are described under [RUNBOOKS](../RUNBOOKS/).",
+        "`seconds(...)` of them, and in `wait:` `until(...)` of a fact that is a moment. It never evaluates code. The",
+        "shipped ones are described under [RUNBOOKS](../RUNBOOKS/).",
     ]
     for title, model in _RUNBOOK:
         known = set(StepBase.model_fields) if issubclass(model, StepBase) and model is not StepBase else set()

@@ -1,4 +1,7 @@
-"""The secret store of this adapter: versions of a Secret's keys, named `<cluster>/<namespace>/<secret>/<prefix>`."""
+"""The secret store of this adapter: versions of a Secret's keys, named `<cluster>/<namespace>/<secret>/<prefix>`.
+
+The entry that names the version in use is `active`, or whatever a fifth part of the path says.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +20,24 @@ POINTER = "active"
 MOST = 10
 _PATH = re.compile(
     rf"(?P<cluster>[A-Za-z0-9][A-Za-z0-9._-]{{0,127}})/(?P<namespace>{LABEL})/(?P<name>{OBJECT})"
-    r"(?:/(?P<prefix>[A-Za-z0-9_-][A-Za-z0-9._-]{0,189}))?"
+    r"(?:/(?P<prefix>[A-Za-z0-9_-][A-Za-z0-9._-]{0,189})(?:/(?P<pointer>[A-Za-z0-9_-][A-Za-z0-9._-]{0,252}))?)?"
 )
 
 
-def located(path: str) -> tuple[Place, str]:
-    """The Secret and the prefix that a path names; raises `Permanent`."""
+def located(path: str) -> tuple[Place, str, str]:
+    """The Secret, the prefix and the pointer that a path names; raises `Permanent`."""
     found = _PATH.fullmatch(path)
     if found is None:
         raise Permanent(
-            "this is no path of a Kubernetes Secret", "write kubernetes:<cluster>/<namespace>/<secret>/<prefix>"
+            "this is no path of a Kubernetes Secret",
+            "write kubernetes:<cluster>/<namespace>/<secret>/<prefix>, and /<pointer> where that is not active",
         )
-    return secret(found["cluster"], found["namespace"], found["name"]), found["prefix"] or "key."
+    place = secret(found["cluster"], found["namespace"], found["name"])
+    return place, found["prefix"] or "key.", found["pointer"] or POINTER
 
 
 class Store:
-    """Reads and writes versions. A pending one lies beside the others; the pointer `active` names the current one."""
+    """Reads and writes versions. A pending one lies beside the others; the pointer names the current one."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
@@ -47,11 +52,11 @@ class Store:
 
     def read(self, path: str, version: str) -> Secret:
         """A version's value, the current one's when none is named. A version that was removed is read too."""
-        place, prefix = located(path)
+        place, prefix, pointer = located(path)
         view = look(self._client, None, place)
-        name = _known(version) if version else pointed(view, POINTER)
+        name = _known(version) if version else pointed(view, pointer)
         if name is None:
-            raise Permanent(f"{place} has no {POINTER}, so no current version", "name a version")
+            raise Permanent(f"{place} has no {pointer}, so no current version", "name a version")
         value = view.value(prefix + name) or view.value(RETIRED + name)
         if value is None:
             raise Permanent(f"{place} has no {prefix}{name}", "look at the names of its entries")
@@ -59,12 +64,12 @@ class Store:
 
     def find(self, path: str, marker: str) -> str | None:
         """The version written under this marker."""
-        place, prefix = located(path)
+        place, prefix, _ = located(path)
         return added(look(self._client, None, place), prefix, marker)
 
     def put(self, path: str, value: Secret, *, marker: str, label: str) -> str:
         """Add a version that nobody uses yet; the same marker gives the one that was written first."""
-        place, prefix = located(path)
+        place, prefix, pointer = located(path)
         version = ""
 
         def decide(view: View) -> Change | None:
@@ -75,33 +80,33 @@ class Store:
                 return None
             if sum(name.startswith(prefix) for name in view.data) >= MOST:
                 raise Permanent(f"{place} holds {MOST} versions of {prefix}", "remove those that nobody uses")
-            version, change = add(view, prefix, marker, value, pointed(view, POINTER) or "", label)
+            version, change = add(view, prefix, marker, value, pointed(view, pointer) or "", label)
             return change
 
-        edit(self._client, None, place, ours(prefix, POINTER), decide)
+        edit(self._client, None, place, ours(prefix, pointer), decide)
         return version
 
     def label(self, path: str, version: str) -> str:
         """The public name of a version, the current one's when none is named; empty where nobody gave it one."""
-        place, prefix = located(path)
+        place, prefix, pointer = located(path)
         view = look(self._client, None, place)
-        name = _known(version) if version else pointed(view, POINTER)
+        name = _known(version) if version else pointed(view, pointer)
         entry = f"{prefix}{name}"
         return "" if written_by_others(view, entry) else str(view.marks.get(entry, {}).get("label", ""))
 
     def discard(self, path: str, version: str) -> None:
         """Erase a version that nobody uses, retired or not; quiet when it is gone."""
-        place, prefix = located(path)
+        place, prefix, pointer = located(path)
         live, retired = prefix + _known(version), RETIRED + version
 
         def decide(view: View) -> Change | None:
-            if pointed(view, POINTER) == version:
+            if pointed(view, pointer) == version:
                 raise Permanent(f"{version} is the version in use of {place}", "point at another version first")
             gone = {name: None for name in (live, retired) if name in view.data}
             marks = {name: mark for name, mark in view.marks.items() if name not in (live, retired)}
             return Change(gone, marks) if gone else None
 
-        edit(self._client, None, place, ours(prefix, POINTER), decide)
+        edit(self._client, None, place, ours(prefix, pointer), decide)
 
 
 def _known(version: str) -> str:

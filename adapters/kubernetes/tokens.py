@@ -5,7 +5,6 @@ A bound token dies with the Secret that it is bound to, its anchor: an empty one
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
@@ -35,7 +34,6 @@ from bot.contracts.adapter import (
     Sensor,
     Sighting,
 )
-from bot.core import duration
 from bot.core.errors import KeyturnError, Permanent, Transient
 from bot.core.secret import Secret, SecretReference
 
@@ -329,7 +327,7 @@ class TokenRefused(OnToken, Probe):
 
 
 class TokenExpiry(Placed, Fact):
-    """How many seconds a token will still be accepted, by its own `exp`."""
+    """The moment at which a token ends, by its own `exp`."""
 
     permissions = ("secrets: get",)
 
@@ -344,9 +342,7 @@ class TokenExpiry(Placed, Fact):
 
     def read(self, p: Params, run: Run) -> Known:
         end = datetime.fromtimestamp(claims_of(run.secrets.read(SecretReference.parse(p.secret)))["exp"], UTC)
-        left = max(0, math.ceil((end - run.now).total_seconds()))
-        told = f"exp {end:%Y-%m-%d %H:%M} UTC of the token, in {duration.show(timedelta(seconds=left))}"
-        return Known(left, told)
+        return Known(end.isoformat(), f"exp {end:%Y-%m-%d %H:%M} UTC of the token")
 
 
 class TokenId(Placed, Fact):

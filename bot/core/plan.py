@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Any
 
@@ -305,6 +305,8 @@ def _told(fact: Mapping[str, Any]) -> str:
         return f"{names} and {more} more, {len(value)} in all" if more > 0 else names or "nobody"
     if fact.get("type") == "duration" and isinstance(value, int | float):
         return duration.show(timedelta(seconds=value))
+    if fact.get("type") == "moment":
+        return f"{datetime.fromisoformat(str(value)).astimezone(UTC):%Y-%m-%d %H:%M} UTC"
     return str(value) if value not in (None, "") else "not known"
 
 

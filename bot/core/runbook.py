@@ -220,7 +220,9 @@ class FactSource(Model):
 
     read: Word
     with_: Arguments = Field(default_factory=dict, alias="with")
-    type: Literal["text", "duration", "number", "list"] = "text"
+    """May look up other facts, which are read before it; where it is read again, they stay as they were planned."""
+    type: Literal["text", "duration", "number", "list", "moment"] = "text"
+    """A `moment` is a time by the calendar, such as the end of a token: `wait: "${{ until(facts.ends) }}"`."""
     bound: Literal["same", "at_most", "any"] = "same"
     at_most: Span | None = None
     title: str = Field(default="", max_length=150)
@@ -232,8 +234,8 @@ class FactSource(Model):
     def _bound_given(self) -> FactSource:
         if (self.bound == "at_most") != (self.at_most is not None):
             raise ValueError("give at_most together with bound: at_most")
-        if self.type == "list" and self.bound == "at_most":
-            raise ValueError("a list has no most; write bound: same or bound: any")
+        if self.type in ("list", "moment") and self.bound == "at_most":
+            raise ValueError(f"a {self.type} has no most; write bound: same or bound: any")
         return self
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from bot.core import duration
@@ -14,7 +14,7 @@ from bot.core.errors import Permanent
 
 Scope = Mapping[str, Any]
 """`{"inputs": {}, "facts": {}, "steps": {id: outputs}, "credential": {}, "rotation": {}, "each": value}`;
-for an errand `{"incident": {}}`."""
+for an errand `{"incident": {}}`. `"now"` is the moment from which `until(...)` counts, where something does."""
 
 SHAPES: Mapping[str, tuple[int, str]] = {
     "inputs": (2, "inputs.<name>"),
@@ -86,7 +86,7 @@ class _Sum:
 
 @dataclass(frozen=True, slots=True)
 class _Pick:
-    """`max(...)` or `min(...)` of durations, or `seconds(...)` of one, which is a number."""
+    """`max(...)` or `min(...)` of durations, `seconds(...)` of one, which is a number, or `until(...)` of a moment."""
 
     name: str
     choices: tuple[_Sum, ...]
@@ -124,6 +124,31 @@ def references(value: Any) -> list[Reference]:
 
     _walk(value, collect)
     return list(found)
+
+
+def moments(value: Any) -> list[Reference]:
+    """Those look-ups that stand in `until(...)` and so have to be moments."""
+    found: dict[Reference, None] = {}
+
+    def collect(text: str) -> str:
+        for piece in _pieces(text):
+            if not isinstance(piece, str):
+                found.update(dict.fromkeys(_awaited(piece)))
+        return text
+
+    _walk(value, collect)
+    return list(found)
+
+
+def moment(value: Any, where: str) -> datetime:
+    """A moment in ISO 8601 with its offset from UTC; raises `TemplateError`, which names the place."""
+    try:
+        found = datetime.fromisoformat(value) if isinstance(value, str) else None
+    except ValueError:
+        found = None
+    if found is None or found.tzinfo is None:
+        raise TemplateError(f"{where} is no moment", "give it in ISO 8601 with its offset: 2026-03-01T12:00:00+00:00")
+    return found.astimezone(UTC)
 
 
 def is_expression(value: Any) -> bool:
@@ -273,14 +298,17 @@ class _Parser:
         raise self._wrong(f"has {text!r} where a value should be")
 
     def _pick(self, name: str) -> _Pick:
-        if name not in ("max", "min", "seconds"):
-            raise self._wrong(f"calls {_short(name)!r}; only max(...), min(...) and seconds(...) of durations exist")
+        if name not in ("max", "min", "seconds", "until"):
+            told = "max(...), min(...) and seconds(...) of durations and until(...) of a moment"
+            raise self._wrong(f"calls {_short(name)!r}; only {told} exist")
         choices = [self._sum()]
         while self._take(","):
             choices.append(self._sum())
         self._close()
         if name == "seconds" and len(choices) > 1:
             raise self._wrong("gives seconds(...) more than one duration")
+        if name == "until" and _awaited_in(choices) is None:
+            raise self._wrong("gives until(...) something else than one moment; write until(facts.<name>)")
         return _Pick(name, tuple(choices))
 
     def _close(self) -> None:
@@ -317,11 +345,38 @@ def _look_ups(term: _Term) -> Iterator[Reference]:
             yield from _look_ups(choice)
 
 
+def _awaited(term: _Term) -> Iterator[Reference]:
+    if isinstance(term, _Sum):
+        for _, inner in term.terms:
+            yield from _awaited(inner)
+    elif isinstance(term, _Pick):
+        for choice in term.choices:
+            yield from _look_ups(choice) if term.name == "until" else _awaited(choice)
+
+
+def _awaited_in(choices: Sequence[_Sum]) -> Reference | None:
+    """The one look-up in the brackets of `until(...)`; None where something else stands there."""
+    terms = [term for choice in choices for term in choice.terms]
+    only = terms[0][1] if len(terms) == 1 else None
+    return only if isinstance(only, Reference) else None
+
+
+def _until(choices: Sequence[_Sum], scope: Scope) -> timedelta:
+    reference, now = _awaited_in(choices), scope.get("now")
+    assert reference is not None  # the parser has seen to it
+    ends = moment(_look_up(reference, scope), str(reference))
+    if not isinstance(now, datetime):
+        raise TemplateError(f"until({reference}) is not known here", "write it in wait:, which counts from its begin")
+    return timedelta(seconds=max(0, math.ceil((ends - now).total_seconds())))
+
+
 def _compute(term: _Term, scope: Scope) -> Any:
     if isinstance(term, Reference):
         return _look_up(term, scope)
     if isinstance(term, timedelta):
         return term
+    if isinstance(term, _Pick) and term.name == "until":
+        return _until(term.choices, scope)
     if isinstance(term, _Pick):
         spans = [_span(_compute(choice, scope), _named(choice)) for choice in term.choices]
         if term.name == "seconds":

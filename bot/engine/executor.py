@@ -18,7 +18,8 @@ from bot.core.expiry import IDENTIFY
 from bot.core.plan import PlannedStep
 from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Rotation, StepRun
 from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
-from bot.core.template import TemplateError, evaluate_span, references
+from bot.core.template import TemplateError, evaluate_span
+from bot.engine.facts import Facts
 from bot.engine.fanout import Targets, fan_out, measure_each, slug
 from bot.engine.judge import USED_AT, Verdict, judge, silence
 from bot.engine.scope import parameters, scope_of
@@ -43,6 +44,7 @@ class Executor:
         targets: Targets,
     ) -> None:
         self._registry = registry
+        self._facts = Facts(registry)
         self._secrets = secrets
         self._now = now
         self._stretch = stretch
@@ -228,9 +230,9 @@ class Executor:
 
     def _wait(self, rotation: Rotation, planned: PlannedStep, step: WaitStep, run: StepRun) -> Outcome:
         now, began = self._now(), run.began_at or self._now()
-        ends = began + self._span(step.wait, rotation)
+        ends = began + self._span(step.wait, rotation, began)
         if now >= ends:
-            ends = began + self._believed(step.wait, rotation, planned)
+            ends = began + self._believed(step.wait, rotation, planned, began)
         if now < ends and step.until is not None and rotation.plan.emergency:
             return self._look_on(rotation, planned, step, run, ends)
         if now < ends:
@@ -273,7 +275,7 @@ class Executor:
         said = {name: self._span(text, rotation) for name, text in spans.items()}
         found = silence(sightings, since=began, now=now, **said)
         if found.quiet:
-            believed = {name: self._believed(text, rotation, planned) for name, text in spans.items()}
+            believed = {name: self._believed(text, rotation, planned, began) for name, text in spans.items()}
             found = silence(sightings, since=began, now=now, **believed)
         if found.quiet:
             return Done({}, found.evidence)
@@ -286,32 +288,11 @@ class Executor:
 
     # --- durations and facts ------------------------------------------------------------------------------------------
 
-    def _span(self, text: str, rotation: Rotation) -> timedelta:
-        return evaluate_span(text, scope_of(rotation))
+    def _span(self, text: str, rotation: Rotation, since: datetime | None = None) -> timedelta:
+        return evaluate_span(text, {**scope_of(rotation), "now": since})
 
-    def _believed(self, text: str, rotation: Rotation, planned: PlannedStep) -> timedelta:
-        """The duration with every fact read again: a wait is believed to be over only on today's facts."""
-        scope = scope_of(rotation)
-        facts = dict(scope["facts"])
-        for reference in references(text):
-            if reference.scope == "facts":
-                facts[reference.name] = self._reread(rotation, planned, reference.name, facts[reference.name])
-        return evaluate_span(text, {**scope, "facts": facts})
-
-    def _reread(self, rotation: Rotation, planned: PlannedStep, name: str, planned_value: Any) -> Any:
-        said = rotation.plan.facts[name]
-        fact = self._registry.fact(said["read"])
-        p = parameters(fact.Params, rotation.plan.arguments, said["with"], scope_of(rotation))
-        known = fact.read(p, self.run_for(rotation, planned))
-        out = said["bound"] == "same" and known.value != planned_value
-        if said["bound"] == "at_most":
-            out = float(str(known.value)) > float(said["at_most"])
-        if out:
-            raise Permanent(
-                f"{name} is now {known.value} ({known.source}), outside of what the plan allows",
-                "Look why it changed; then retry if it is back in bounds, or ask a second person to skip this step.",
-            )
-        return known.value
+    def _believed(self, text: str, rotation: Rotation, planned: PlannedStep, since: datetime) -> timedelta:
+        return self._facts.believed(text, rotation, self.run_for(rotation, planned), since)
 
 
 def _apply(operation: Operation, p: Any, run: Run, *, look_first: bool) -> tuple[Mapping[str, Any], str]:

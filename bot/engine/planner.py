@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -14,7 +13,7 @@ from bot.contracts.adapter import Effect, Operation, Run, Secrets
 from bot.contracts.command import Draft
 from bot.contracts.registry import Registry
 from bot.core import duration
-from bot.core.errors import KeyturnError, Permanent, Refused
+from bot.core.errors import KeyturnError, Refused
 from bot.core.expiry import stages
 from bot.core.plan import EXPIRED, READS, Plan, PlannedStep
 from bot.core.policy import ApprovalRule
@@ -34,8 +33,9 @@ from bot.core.runbook import (
     uses_of,
 )
 from bot.core.template import evaluate, evaluate_span, references
+from bot.engine.facts import read_facts
 from bot.engine.needs import Use, known_of, needed, uses_of_steps
-from bot.engine.scope import parameters, scope_of_plan
+from bot.engine.scope import scope_of_plan
 
 log = logging.getLogger(__name__)
 PLANNING_SECONDS = 30.0
@@ -103,8 +103,8 @@ class Planner:
         warnings = [f"{adapter} lacks {', '.join(what)}" for adapter, what in missing.items() if what]
         if subject.reviewed_runbook and not plan.reviewed_by:
             warnings.append(self._unreviewed(subject))
-        waits, forward, whole = timeline(plan)
         now = self._now()
+        waits, forward, whole = timeline(plan, now)
         retired = now + whole if plan.promotion < len(plan.steps) else None
         boxes = self._checklist.boxes(subject, plan, missing)
         return Draft(plan, boxes, now + forward, retired, tuple(warnings), waits, self._orders(subject, plan))
@@ -175,7 +175,7 @@ class Planner:
             break_glass=rule.break_glass,
         )
         run = self._run(subject, requester)
-        facts = self._facts(runbook, empty, run)
+        facts = read_facts(self._registry, runbook, empty, run)
         looked_up = replace(empty, facts=facts)
         scope = scope_of_plan(looked_up)
         steps = tuple(self._planned(section, step, runbook.with_, scope) for section, step in sections)
@@ -238,42 +238,6 @@ class Planner:
             deadline=time.monotonic() + PLANNING_SECONDS,
         )
 
-    def _facts(self, runbook: Runbook, plan: Plan, run: Run) -> dict[str, dict[str, Any]]:
-        """Every fact, read at the same time: an emergency waits for one answer and not for their sum."""
-        if not runbook.facts:
-            return {}
-        with ThreadPoolExecutor(max_workers=min(8, len(runbook.facts)), thread_name_prefix="fact") as pool:
-            read = {name: pool.submit(self._fact, name, source, plan, run) for name, source in runbook.facts.items()}
-            return {name: future.result() for name, future in read.items()}
-
-    def _fact(self, name: str, source: Any, plan: Plan, run: Run) -> dict[str, Any]:
-        scope = scope_of_plan(plan)
-        fact = self._registry.fact(source.read)
-        try:
-            known = fact.read(parameters(fact.Params, plan.arguments, source.with_, scope), run)
-        except KeyturnError as error:
-            hint = f" {error.hint}" if isinstance(error, Permanent) and error.hint else ""
-            raise Refused(f"{name} cannot be read from {source.read}: {error}.{hint}", code="fact-unreadable") from None
-        value = _listed(name, source.read, known.value) if source.type == "list" else known.value
-        at_most = evaluate_span(source.at_most, scope).total_seconds() if source.at_most else None
-        if at_most is not None and float(str(known.value)) > at_most:
-            allowed = duration.show(timedelta(seconds=at_most))
-            raise Refused(
-                f"{name} is {known.value} s ({known.source}), more than the {allowed} that the runbook allows; "
-                f"lower it there or raise the bound in the runbook.",
-                code="fact-out-of-bounds",
-            )
-        return {
-            "value": value,
-            "source": known.source,
-            "read": source.read,
-            "with": source.with_,
-            "type": source.type,
-            "bound": source.bound,
-            "at_most": at_most,
-            "title": source.title,
-        }
-
     def _planned(
         self, section: Section, step: StepBase, shared: Mapping[str, Any], scope: Mapping[str, Any]
     ) -> PlannedStep:
@@ -297,13 +261,6 @@ class Planner:
         facts: list[Use] = [(fact["read"], fact["with"], None) for fact in plan.facts.values()]
         uses = [*uses_of_steps(planned.step for planned in plan.steps), *facts]
         return needed(self._registry, uses, plan.arguments, scope_of_plan(plan))
-
-
-def _listed(name: str, word: str, value: Any) -> list[str]:
-    """A list of names in one order, each once, so that an unchanged world gives an unchanged plan."""
-    if not isinstance(value, list) or not all(isinstance(item, str) and item for item in value):
-        raise Refused(f"{name} is read from {word}, which gives no list of names.", code="fact-unreadable")
-    return sorted(set(value))
 
 
 def _branch(branch: Trouble) -> dict[str, Any]:
@@ -351,13 +308,13 @@ def _emergency(runbook: Runbook, subject: Subject, order: str) -> Order:
     return Order(order) if order else runbook.emergency.order
 
 
-def timeline(plan: Plan) -> tuple[dict[str, str], timedelta, timedelta]:
-    """What each step waits for, and how long the rotation proper and everything together take by plan."""
+def timeline(plan: Plan, now: datetime) -> tuple[dict[str, str], timedelta, timedelta]:
+    """What each step waits for, and how long the rotation proper and everything together take by plan, from now on."""
     scope = scope_of_plan(plan)
     waits: dict[str, str] = {}
     forward = whole = timedelta(0)
     for planned in plan.steps:
-        span, told = _wait_of(planned, scope, plan)
+        span, told = _wait_of(planned, {**scope, "now": now + whole}, plan)
         if told:
             waits[planned.id] = told
         whole += span

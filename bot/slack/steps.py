@@ -89,7 +89,7 @@ def _formula(rotation: Rotation, planned: PlannedStep, run: StepRun) -> str:
     text = step.wait if isinstance(step, WaitStep) else step.for_ if isinstance(step, QuietStep) else ""
     if not text:
         return ""
-    told = wait_told(text, rotation.plan, scope_of(rotation))
+    told = wait_told(text, rotation.plan, {**scope_of(rotation), "now": run.began_at})
     return f"quiet for {told}" if isinstance(step, QuietStep) else told
 
 
@@ -98,7 +98,7 @@ def wait_told(text: str, plan: Plan, scope: dict[str, Any]) -> str:
     try:
         told = span(evaluate_span(text, scope))
     except KeyturnError:
-        told = ""  # it depends on a step that has not run yet
+        told = ""  # it depends on a step that has not run yet, or on when this one begins
     if "${{" not in text:
         return told
     formula = text.replace("${{", "").replace("}}", "").strip()

@@ -115,6 +115,8 @@ _EARLY = "otherwise: [disable-now, promote-now, publish"
 _PROVED_TOO_EARLY = "otherwise: [refused-now, disable-now, publish, promote-now, restart]"
 _CONTAINED = "contained: disable-now"
 
+ENDS = "  ends: {read: identity.token_life, type: moment, title: Ends}\n"
+
 BREAKS: list[tuple[str, Change, str]] = [
     ("unknown-word", swap("identity.publish_key", "identity.publsh_key"), "did you mean identity.publish_key?"),
     (
@@ -176,6 +178,37 @@ BREAKS: list[tuple[str, Change, str]] = [
         "change the order",
     ),
     ("not-a-duration", swap('at_least: "${{ inputs.watched }}"', 'at_least: "${{ inputs.service }}"'), "type url"),
+    (
+        "not-a-duration",
+        swap('for: "${{ facts.token_life }}"', 'for: "${{ facts.old_kid }}"'),
+        "declare it as type: duration",
+    ),
+    ("not-a-duration", swap("wait: 15m,", 'wait: "${{ until(facts.token_life) }}",'), "until(...) wants one"),
+    (
+        "not-a-duration",
+        both(swap("facts:\n", f"facts:\n{ENDS}"), swap("wait: 15m,", 'wait: "${{ facts.ends }}",')),
+        "of type moment",
+    ),
+    (
+        "out-of-scope",
+        both(swap("facts:\n", f"facts:\n{ENDS}"), swap("for: 10m}", 'for: "${{ until(facts.ends) }}"}')),
+        "until(facts.ends) cannot be looked up here",
+    ),
+    (
+        "fact-circle",
+        swap("{read: identity.signing_kid}", '{read: identity.signing_kid, with: {service: "${{ facts.old_kid }}"}}'),
+        "the fact 'old_kid' waits for old_kid",
+    ),
+    (
+        "fact-circle",
+        swap('service: "${{ inputs.service }}"\n', 'service: "${{ facts.old_kid }}"\n'),
+        "the fact 'token_life' waits for old_kid",
+    ),
+    (
+        "unknown-fact",
+        swap("{read: identity.signing_kid}", '{read: identity.signing_kid, with: {service: "${{ facts.no }}"}}'),
+        "there is no fact 'no'",
+    ),
     ("not-a-list", swap('each: "${{ inputs.gateways }}"', 'each: "${{ inputs.service }}"'), "type url"),
     ("not-a-list", swap('each: "${{ inputs.gateways }}"', "each: a"), "write [a, b]"),
     ("unused-input", swap("inputs:\n", "inputs:\n  spare: {type: text}\n"), "'spare'"),
@@ -361,6 +394,15 @@ def test_a_wait_between_publishing_and_promoting_is_enough() -> None:
         "{id: learn, wait: 15m}",
     )
     assert findings(waited(CLEAN)) == []
+
+
+def test_a_wait_until_a_moment_of_a_fact_that_looks_another_one_up_is_fine() -> None:
+    read = "read: secret_files.current_version, type: moment"
+    change = both(
+        swap("facts:\n", f'facts:\n  ends: {{{read}, with: {{path: "${{{{ facts.old_kid }}}}"}}}}\n'),
+        swap("wait: 15m,", 'wait: "${{ until(facts.ends) }}",'),
+    )
+    assert findings(change(CLEAN)) == []
 
 
 def test_contain_first_is_fine_when_the_steps_do_so() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -19,6 +19,7 @@ from bot.core.template import (
     evaluate,
     evaluate_span,
     is_expression,
+    moments,
     references,
 )
 
@@ -103,6 +104,47 @@ def test_evaluate_span(text: str | int, expected: timedelta) -> None:
 def test_what_is_no_duration_is_refused(text: Any) -> None:
     with pytest.raises(TemplateError):
         evaluate_span(text, SCOPE)
+
+
+NOON = "2026-03-01T12:00:00+00:00"
+
+
+@pytest.mark.parametrize(
+    ("text", "now", "expected"),
+    [
+        ("${{ until(facts.ends) }}", "2026-03-01T10:00:00+00:00", timedelta(hours=2)),
+        ("${{ until(facts.ends) }}", "2026-03-01T12:00:00+01:00", timedelta(hours=1)),
+        ("${{ until(facts.ends) }}", "2026-03-01T11:59:58.100000+00:00", timedelta(seconds=2)),
+        ("${{ until(facts.ends) }}", "2026-03-02T12:00:00+00:00", timedelta(0)),
+        ("${{ max(until(facts.ends), 1d) + 1h }}", "2026-03-01T10:00:00+00:00", timedelta(hours=25)),
+    ],
+)
+def test_until_a_moment(text: str, now: str, expected: timedelta) -> None:
+    scope = {"facts": {"ends": NOON}, "now": datetime.fromisoformat(now)}
+    assert evaluate_span(text, scope) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "scope", "said"),
+    [
+        ("${{ until(facts.ends) }}", {"facts": {"ends": NOON}}, r"until\(facts.ends\) is not known here"),
+        ("${{ until(facts.ends) }}", {"facts": {"ends": "2026-03-01T12:00:00"}}, "facts.ends is no moment"),
+        ("${{ until(facts.ends) }}", {"facts": {"ends": 90}}, "facts.ends is no moment"),
+        ("${{ until(1h) }}", {}, "something else than one moment"),
+        ("${{ until(facts.a, facts.b) }}", {}, "something else than one moment"),
+        ("${{ until(facts.a - 1h) }}", {}, "something else than one moment"),
+        ("${{ until(max(facts.a)) }}", {}, "something else than one moment"),
+    ],
+)
+def test_what_is_no_moment_is_refused(text: str, scope: Any, said: str) -> None:
+    with pytest.raises(TemplateError, match=said):
+        evaluate_span(text, scope)
+
+
+def test_moments_are_what_stands_in_until() -> None:
+    value = ["${{ max(until(facts.a), facts.b) + (until(facts.c)) }}", "${{ facts.d }}"]
+    assert [str(found) for found in moments(value)] == ["facts.a", "facts.c"]
+    assert [str(found) for found in references(value)] == ["facts.a", "facts.b", "facts.c", "facts.d"]
 
 
 def test_references_are_listed_once_in_order() -> None:

@@ -188,8 +188,10 @@ def test_the_service_account_token_waits_for_its_real_end() -> None:
     book = shipped("service-account-token").runbook
     expire = book.retire[0]
     assert isinstance(expire, WaitStep)
-    assert expire.wait == "${{ facts.left }}"
-    assert book.facts["left"].read == "kubernetes.token_expiry"
+    assert expire.wait == "${{ until(facts.ends) }}"
+    ends = book.facts["ends"]
+    assert (ends.read, ends.type, ends.bound) == ("kubernetes.token_expiry", "moment", "same")
+    assert ends.with_["secret"].endswith("#${{ facts.old_version }}")  # not of the one that is in use by then
     assert expire.until is not None
     assert expire.until.check == "kubernetes.token_refused"
     assert evaluate_span(book.inputs["life"].default, {}) == timedelta(hours=2160)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from bot.core.document import Location, close
+from bot.core.facts import looked_up, waves
 from bot.core.lint.model import Finding, Place, Subject, WordInfo
 from bot.core.runbook import CheckStep, DoStep, Expect, QuietStep, StepBase, Trouble, WaitStep
-from bot.core.template import Reference, TemplateError, references
+from bot.core.template import Reference, TemplateError, moments, references
 
 _SPANS = ("wait", "for_", "at_least", "every", "within", "timeout")
 _EVERYWHERE = frozenset({"inputs", "credential"})
@@ -44,8 +46,9 @@ def check_references(subject: Subject) -> Iterator[Finding]:
     yield from _look_ups(subject, ("lives",), "", runbook.lives, frozenset({"inputs"}), {})
     yield from _each_value(subject, ("with",), "", runbook.with_, shared, {})
     for name, fact in runbook.facts.items():
-        yield from _each_value(subject, ("facts", name, "with"), "", fact.with_, _EVERYWHERE, {})
+        yield from _each_value(subject, ("facts", name, "with"), "", fact.with_, _EVERYWHERE | {"facts"}, {})
         yield from _look_ups(subject, ("facts", name, "at_most"), "", fact.at_most, _EVERYWHERE, {})
+    yield from _circles(subject)
     known: dict[str, Collection[str] | None] = {}
     for place in subject.steps():
         yield from _of_step(subject, place, known)
@@ -54,6 +57,18 @@ def check_references(subject: Subject) -> Iterator[Finding]:
     yield from _of_emergency(subject)
     for index, branch in enumerate(runbook.trouble):
         yield from _of_trouble(subject, ("trouble", index), branch, known)
+
+
+def _circles(subject: Subject) -> Iterator[Finding]:
+    """Facts that look each other up: none of them could be read first."""
+    needs = {}
+    for name, fact in subject.runbook.facts.items():
+        info = subject.vocabulary.describe(fact.read)
+        with contextlib.suppress(TemplateError):  # the loader has reported it
+            needs[name] = looked_up(fact, subject.runbook.with_, info.params if info is not None else ())
+    for name in waves(needs)[1]:
+        message = f"the fact {name!r} waits for {', '.join(sorted(needs[name]))}, and they for it"
+        yield subject.find("fact-circle", ("facts", name), message, "read one of them without the other", error=True)
 
 
 def _of_emergency(subject: Subject) -> Iterator[Finding]:
@@ -209,6 +224,10 @@ def _look_ups(
     scopes: Collection[str],
     known: Mapping[str, Collection[str] | None],
 ) -> Iterator[Finding]:
+    if at[-1] != "wait" or "with" in at:
+        for reference in _moments(value):
+            message, hint = f"until({reference}) cannot be looked up here", "only wait: knows from when it counts"
+            yield subject.find("out-of-scope", at, message, hint, step=step, error=True)
     for reference in _references(value):
         wrong = _wrong(subject, reference, scopes, known)
         if wrong:
@@ -244,11 +263,18 @@ def _wrong(
 
 
 def _durations(subject: Subject, at: Location, step: str, value: Any) -> Iterator[Finding]:
-    """Look-ups in a duration have to be durations."""
+    """Look-ups in a duration have to be durations, and those in `until(...)` moments."""
     declared: dict[str, Mapping[str, Any]] = {"inputs": subject.runbook.inputs, "facts": subject.runbook.facts}
+    awaited = _moments(value)
     for reference in _references(value):
         found = declared.get(reference.scope, {}).get(reference.name)
-        if found is not None and found.type not in ("duration", "number"):
+        if reference in awaited:
+            if found is None or found.type != "moment":
+                message = f"{reference} is no moment, and until(...) wants one"
+                yield subject.find(
+                    "not-a-duration", at, message, "declare the fact as type: moment", step=step, error=True
+                )
+        elif found is not None and found.type not in ("duration", "number"):
             message = f"{reference} is of type {found.type}, and a duration is wanted"
             yield subject.find("not-a-duration", at, message, "declare it as type: duration", step=step, error=True)
 
@@ -281,6 +307,13 @@ def _references(value: Any) -> list[Reference]:
         return references(value)
     except TemplateError:
         return []  # the loader has reported it
+
+
+def _moments(value: Any) -> list[Reference]:
+    try:
+        return moments(value)
+    except TemplateError:
+        return []
 
 
 def _all_references(subject: Subject) -> list[Reference]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 from bot.core import duration
 from bot.core.lint.model import Finding, Place, Subject
@@ -12,6 +12,7 @@ from bot.core.schedule import Cadences
 from bot.core.template import TemplateError, evaluate_span
 
 ZERO = timedelta(0)
+_BEGIN = datetime(2000, 1, 1, tzinfo=UTC)
 _SAFER = ("development", "test", "staging", "production")
 """Environments from the one that should meet a failure first to the one that should meet it last."""
 
@@ -127,6 +128,8 @@ def _span(subject: Subject, text: str, *, facts_high: bool) -> timedelta | None:
     given: Mapping[str, object] = {"inputs": inputs}
     facts: dict[str, object] = {}
     for name, fact in subject.runbook.facts.items():
+        if fact.type == "moment" and not facts_high:  # it may have passed
+            facts[name] = _BEGIN.isoformat()
         if fact.type != "duration":
             continue
         if not facts_high:
@@ -135,7 +138,7 @@ def _span(subject: Subject, text: str, *, facts_high: bool) -> timedelta | None:
             bound = _try(fact.at_most, given)
             if bound is not None:
                 facts[name] = bound.total_seconds()
-    return _try(text, {**given, "facts": facts})
+    return _try(text, {**given, "facts": facts, "now": _BEGIN})
 
 
 def _try(text: str, scope: Mapping[str, object]) -> timedelta | None:

@@ -142,6 +142,21 @@ def test_who_edits_all_the_time_does_not_block_us_for_ever(bench: Bench) -> None
     assert "key.v2" not in bench.data("admin")
 
 
+def test_the_store_goes_by_the_pointer_that_its_path_names(bench: Bench) -> None:
+    make(bench, {"key.v1": OLD, "key.v2": "new", "active": "v1", "signs": "v2"})
+    at = f"kubernetes:default/{bench.namespace}/admin/key."
+    assert bench.secrets.read(SecretReference.parse(at)) == Secret(OLD)
+    assert bench.secrets.read(SecretReference.parse(f"{at}/signs")) == Secret("new")
+    with pytest.raises(Permanent, match="has no verifies, so no current version"):
+        bench.secrets.read(SecretReference.parse(f"{at}/verifies"))
+    with pytest.raises(Permanent, match="v2 is the version in use"):
+        bench.secrets.discard(SecretReference.parse(f"{at}/signs#v2"))
+    made = bench.secrets.put(SecretReference.parse(f"{at}/signs"), Secret("newer"), marker="m", label="")
+    assert str(made) == f"{at}/signs#v3"
+    bench.secrets.discard(made)
+    assert set(bench.data("admin")) == {"key.v1", "key.v2", "active", "signs"}
+
+
 def test_a_pointer_that_somebody_moved_is_not_moved_back(bench: Bench) -> None:
     make(bench, {"active": "v1", "key.v1": OLD, "key.v2": "second", "key.v3": "third"})
     with pytest.raises(Permanent, match=r"names v1, not v3"):
