@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from adapters.kubernetes.admission import policy
 from adapters.kubernetes.permissions import CLUSTER_WIDE, Permission, parse
 from bot.contracts.adapter import Granted
 from bot.core.errors import Permanent
@@ -32,6 +33,11 @@ class Rule:
         """Whether it changes, or reads in full, objects that nobody has named."""
         return not self.names and bool({"get", "update", "patch", "delete"} & set(self.verbs))
 
+    @property
+    def creates_secrets(self) -> bool:
+        """Whether an admission policy has to say which ones."""
+        return (self.group, self.resource) == ("", "secrets") and "create" in self.verbs
+
     def lines(self) -> Iterator[str]:
         """As an entry of a YAML list."""
         if self.is_broad:
@@ -53,7 +59,7 @@ class Rules:
 
 
 def grants(permissions: Collection[str], form: str, where: Mapping[str, str]) -> Granted:
-    """Text to apply: `roles`, or `values` for the chart.
+    """Text to apply: `roles` with an admission policy where one is needed, or `values` for the chart.
 
     `where` says for which `cluster`, and for `roles` for which service account (`account`, `namespace`).
     """
@@ -149,6 +155,8 @@ def _roles(rules: Rules, account: str, home: str) -> Iterator[str]:
         yield from _granted("Role", namespace, found, account, home)
     if rules.cluster:
         yield from _granted("ClusterRole", "", rules.cluster, account, home)
+    if any(rule.creates_secrets for found in rules.namespaces.values() for rule in found):
+        yield from policy(account, home)
 
 
 def _granted(kind: str, namespace: str, rules: Sequence[Rule], account: str, home: str) -> Iterator[str]:

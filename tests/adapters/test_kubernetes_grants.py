@@ -107,6 +107,18 @@ def test_roles_are_bound_to_the_account() -> None:
     assert documents[1]["metadata"]["namespace"] == documents[0]["metadata"]["namespace"] == "shop"
 
 
+def test_roles_that_create_secrets_bring_a_policy_for_their_account_and_no_others_do() -> None:
+    with_it = grants(("secrets: create @ default/shop",), "roles", WHERE).text
+    documents = [one for one in YAML(typ="safe").load_all(with_it) if one]
+    policy, binding = documents[2:]
+    assert (policy["kind"], binding["kind"]) == ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+    assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}
+    (whom,) = policy["spec"]["matchConditions"]
+    assert "'system:serviceaccount:keyturn:keyturn'" in whom["expression"]
+    for other in ("configmaps: create @ default/shop", "secrets: get, patch @ default/shop/a"):
+        assert "Admission" not in grants((other,), "roles", WHERE).text
+
+
 def test_an_unknown_form_is_refused() -> None:
     with pytest.raises(Permanent, match="policy"):
         grants([], "policy", WHERE)

@@ -34,6 +34,17 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if or .Values.rbac.namespaces .Values.rbac.cluster }}true{{ else }}false{{ end }}
 {{- end }}
 
+{{/* Whether a role lets rotations create Secrets, which the admission policy then limits. */}}
+{{- define "keyturn.guarded" -}}
+{{- $creates := false }}
+{{- range .Values.rbac.namespaces }}
+{{- range . }}
+{{- if and (has "secrets" .resources) (has "create" .verbs) }}{{ $creates = true }}{{ end }}
+{{- end }}
+{{- end }}
+{{- and .Values.rbac.create .Values.rbac.admissionPolicy $creates }}
+{{- end }}
+
 {{/* What contradicts itself is refused before anything is rendered. */}}
 {{- define "keyturn.check" -}}
 {{- $sqlite := eq .Values.database.kind "sqlite" }}
