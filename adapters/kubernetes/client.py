@@ -71,10 +71,17 @@ class Client:
         return None if answer is None else self._json(answer, place)
 
     def pages(
-        self, run: Run, place: Place, *, labels: str = "", fields: str = "", metadata_only: bool = False
+        self,
+        run: Run,
+        place: Place,
+        *,
+        labels: str = "",
+        fields: str = "",
+        metadata_only: bool = False,
+        at_once: int | None = None,
     ) -> Iterator[list[Found]]:
-        """All objects of a kind, 500 at a time; with `metadata_only` what they hold never leaves the server."""
-        query = {"limit": str(PAGE), "labelSelector": labels, "fieldSelector": fields}
+        """All objects of a kind, a page at a time; with `metadata_only` what they hold never leaves the server."""
+        query = {"limit": str(at_once or PAGE), "labelSelector": labels, "fieldSelector": fields}
         query = {name: value for name, value in query.items() if value}
         while True:
             accept = METADATA_ONLY if metadata_only else "application/json"

@@ -10,6 +10,7 @@ VERSIONS = {
     "": "v1",
     "apps": "v1",
     "batch": "v1",
+    "networking.k8s.io": "v1",
     "authorization.k8s.io": "v1",
     "authentication.k8s.io": "v1",
     "cert-manager.io": "v1",

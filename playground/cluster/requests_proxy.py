@@ -59,7 +59,8 @@ def rules(name: str = "demo") -> list[dict[str, Any]]:
         _rule("", "pods/log", "get"),
         _rule("apps", "deployments", "get", "patch", names=deployments),
         *(_rule("apps", kind, "list") for kind in ("deployments", "statefulsets", "daemonsets", "replicasets")),
-        _rule("batch", "cronjobs", "list"),
+        *(_rule("batch", kind, "list") for kind in ("cronjobs", "jobs")),
+        _rule("networking.k8s.io", "ingresses", "list"),
     ]
 
 

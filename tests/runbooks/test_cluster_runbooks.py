@@ -79,7 +79,7 @@ def test_each_shows_who_uses_the_credential(name: str) -> None:
     facts = shipped(name).runbook.facts.values()
     (used,) = [fact for fact in facts if fact.title == "Used by"]
     assert (used.type, used.bound) == ("list", "same")
-    assert used.read in ("kubernetes.consumers", "kubernetes.restartable")
+    assert used.read == "kubernetes.consumers", "who references the Secret, whatever is labelled or listed"
 
 
 @pytest.mark.parametrize("name", CLUSTER)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from adapters import kubernetes
+from adapters.kubernetes.permissions import parse
 from bot.catalog import Catalog
 from bot.contracts.adapter import Discovery, Fact, Found, Observed, Operation, Probe, Reading, Run, Sensor, Sighting
 from bot.core.errors import KeyturnError
@@ -172,3 +173,14 @@ class Bench:
 def bench(cluster: Cluster, namespace: str, tmp_path: Path) -> Bench:
     """The adapter with the administrator's credentials."""
     return Bench(cluster, namespace, cluster.kubeconfig(tmp_path / "kubeconfig"))
+
+
+def rules(permissions: Iterable[str]) -> list[dict[str, Any]]:
+    """The rules of a Role that grants exactly this."""
+    made = []
+    for text in permissions:
+        one = parse(text)
+        resource = one.resource + (f"/{one.subresource}" if one.subresource else "")
+        rule: dict[str, Any] = {"apiGroups": [one.group], "resources": [resource], "verbs": list(one.verbs)}
+        made.append(rule | ({"resourceNames": [one.name]} if one.name else {}))
+    return made

@@ -5,30 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 
-from adapters.kubernetes.permissions import parse
 from bot.core.errors import Permanent, Transient
 from playground.cluster.cluster import Cluster
 from tests.real.control_plane.manifests import deployment
 from tests.real.control_plane.proxies import FaultProxy, TcpProxy
-from tests.real.kubernetes.conftest import Bench
+from tests.real.kubernetes.conftest import Bench, rules
 
 OLD = "first-key-value-77aa"
-
-
-def rules(permissions: Iterable[str]) -> list[dict[str, Any]]:
-    """The rules of a Role that grants exactly this."""
-    made = []
-    for text in permissions:
-        one = parse(text)
-        resource = one.resource + (f"/{one.subresource}" if one.subresource else "")
-        rule: dict[str, Any] = {"apiGroups": [one.group], "resources": [resource], "verbs": list(one.verbs)}
-        made.append(rule | ({"resourceNames": [one.name]} if one.name else {}))
-    return made
 
 
 def as_account(bench: Bench, permissions: Iterable[str], folder: Path) -> Bench:

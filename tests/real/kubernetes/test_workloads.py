@@ -240,35 +240,6 @@ def test_a_workload_goes_back_to_its_previous_template_and_forward_again(bench: 
     assert bench.api.get(bench.path(resource, "web"))["spec"]["template"] == second
 
 
-def test_everybody_who_uses_a_secret_is_told(bench: Bench) -> None:
-    def using(name: str, **pod: Any) -> dict[str, Any]:
-        made = deployment(bench.namespace, name, replicas=0)
-        container = made["spec"]["template"]["spec"]["containers"][0]
-        container |= pod.pop("container", {})
-        made["spec"]["template"]["spec"] |= pod
-        return made
-
-    ref = {"name": "admin"}
-    bench.cluster.apply(
-        using("env", container={"env": [{"name": "A", "valueFrom": {"secretKeyRef": {**ref, "key": "k"}}}]}),
-        using("from", container={"envFrom": [{"secretRef": ref}]}),
-        using("mount", volumes=[{"name": "v", "secret": {"secretName": "admin"}}]),
-        using("projected", volumes=[{"name": "v", "projected": {"sources": [{"secret": ref}]}}]),
-        using("pull", imagePullSecrets=[ref]),
-        using("init", initContainers=[{"name": "i", "image": "none", "envFrom": [{"secretRef": ref}]}]),
-        using("other", volumes=[{"name": "v", "secret": {"secretName": "other"}}]),
-    )
-    pod = {"restartPolicy": "Never", "containers": [{"name": "c", "image": "none", "envFrom": [{"secretRef": ref}]}]}
-    about = {"name": "nightly", "namespace": bench.namespace}
-    job = {"template": {"spec": pod}}
-    spec = {"schedule": "0 3 1 1 *", "jobTemplate": {"spec": job}}
-    bench.cluster.apply({"apiVersion": "batch/v1", "kind": "CronJob", "metadata": about, "spec": spec})
-    fact, p = bench.part("consumers", {"secret": "admin"})
-    known = fact.read(p, bench.run())
-    assert known.value == [f"deployment/{name}" for name in ("env", "from", "init", "mount", "projected", "pull")]
-    assert "cronjob/nightly" in known.source
-
-
 def test_ready_is_what_counts_and_completed_pods_do_not(bench: Bench) -> None:
     def pod(name: str, behaves: str) -> dict[str, Any]:
         about = {"name": name, "namespace": bench.namespace, "labels": {"app": "job"}}
