@@ -40,7 +40,8 @@ class RolledOut(OnWorkload, Probe):
     """Every pod of a workload is of its newest template and Ready, and none of an older one is left.
 
     It fails at once, with the pod's own reason, when a new pod crashes or cannot pull its image, when the controller
-    gives up (progress deadline), and when the rollout is paused.
+    gives up (progress deadline), and when the rollout is paused. Of a rollout under way it names the first new pod that
+    is not Ready with what the pod says: that it has no node, how it ended last, that its readiness probe fails.
     """
 
     permissions = (*LOOKS_AT_WORKLOADS, "pods: list")
@@ -62,33 +63,31 @@ class RolledOut(OnWorkload, Probe):
             return Reading(
                 f"{p.workload}: {told}" if wanted else f"{p.workload} is scaled to 0, no pod runs", passed=True
             )
-        self._look_for_trouble(p, run, found)
-        return Reading(f"{p.workload}: {told}{_older(p.place, found, wanted)}", passed=False)
+        why = self._look_for_trouble(p, run, found)
+        told += _older(p.place, found, wanted)
+        return Reading(f"{p.workload}: {told}{f'; {why}' if why else ''}", passed=False)
 
-    def _look_for_trouble(self, p: Params, run: Run, found: Found) -> None:
-        """Raise `Permanent` when waiting will not help."""
+    def _look_for_trouble(self, p: Params, run: Run, found: Found) -> str:
+        """What the first new pod that is not Ready says. Raises `Permanent` when waiting will not help."""
         newest = current(found, history(self.client, run, p.place, found))
-        late = next(
-            (
-                one
-                for one in _conditions(found)
-                if one.get("type") == "Progressing" and one.get("reason") == "ProgressDeadlineExceeded"
-            ),
-            None,
-        )
-        pods = replace(p.place, resource="pods", name="")
-        for pod in self.client.all(run, pods, labels=newest.pods) if newest else []:
-            why = _broken(pod)
-            if why and not pod["metadata"].get("deletionTimestamp"):
+        place = replace(p.place, resource="pods", name="")
+        pods = self.client.all(run, place, labels=newest.pods) if newest else []
+        new = [pod for pod in pods if not pod["metadata"].get("deletionTimestamp") and not _ready(pod)]
+        for pod in new:
+            if why := _broken(pod):
                 raise Permanent(
-                    f"{p.workload} does not roll out: pod {said(pod['metadata'].get('name'), 100)}: {why}",
+                    f"{p.workload} does not roll out: {_named(pod)}: {why}",
                     "look at the pod; roll back, or correct what it needs and retry",
                 )
-        if late is not None:
+        why = next((f"{_named(pod)}: {_unready(pod) or _phase(pod)}" for pod in new), _not_made(found))
+        late = _condition(found, "Progressing")
+        if late.get("reason") == "ProgressDeadlineExceeded":
             raise Permanent(
-                f"{p.workload} does not roll out: its progress deadline is exceeded ({said(late.get('message'))})",
+                f"{p.workload} does not roll out: its progress deadline is exceeded "
+                f"({said(late.get('message'))}){f'; {why}' if why else ''}",
                 "look at its pods and at the room on the nodes; roll back, or correct it and retry",
             )
+        return why
 
 
 def _counts(place: Place, found: Found) -> tuple[int, Mapping[str, int]]:
@@ -128,6 +127,18 @@ def _conditions(found: Found) -> list[Mapping[str, Any]]:
     return [one for one in conditions if isinstance(one, dict)]
 
 
+def _condition(found: Found, kind: str) -> Mapping[str, Any]:
+    return next((one for one in _conditions(found) if one.get("type") == kind), {})
+
+
+def _ready(pod: Found) -> bool:
+    return _condition(pod, "Ready").get("status") == "True"
+
+
+def _named(pod: Found) -> str:
+    return f"pod {said(pod['metadata'].get('name'), 100)}"
+
+
 def _containers(pod: Found) -> Iterator[Mapping[str, Any]]:
     status = pod.get("status") or {}
     for kind in ("initContainerStatuses", "containerStatuses"):
@@ -138,13 +149,49 @@ def _broken(pod: Found) -> str:
     """Why a pod will not become Ready, as it says itself; empty while it may."""
     for one in _containers(pod):
         waiting = (one.get("state") or {}).get("waiting") or {}
-        reason = str(waiting.get("reason", ""))
-        if reason in BROKEN:
-            last = (one.get("lastState") or {}).get("terminated") or {}
-            code = f", exit code {last['exitCode']}" if isinstance(last.get("exitCode"), int) else ""
-            message = f": {said(waiting['message'])}" if waiting.get("message") else ""
-            return f"container {said(one.get('name'), 63)} {reason}{code}{message}"
+        if waiting.get("reason") in BROKEN:
+            return f"container {said(one.get('name'), 63)} {_told(waiting)}{_ended(one)}"
     return ""
+
+
+def _unready(pod: Found) -> str:
+    """Why a pod is not Ready yet, as it says itself: its node, its containers, its readiness; empty if it is silent."""
+    status, scheduled, ready = pod.get("status") or {}, _condition(pod, "PodScheduled"), _condition(pod, "Ready")
+    if why := _broken(pod):
+        return why
+    if scheduled.get("status") == "False":
+        return f"it has no node, {_told(scheduled)}"
+    if status.get("reason"):  # evicted, or refused by its node
+        return _told(status)
+    for one in _containers(pod):
+        waiting, ended = (one.get("state") or {}).get("waiting") or {}, _ended(one)
+        if not one.get("ready") and (waiting.get("reason") or ended):
+            return f"container {said(one.get('name'), 63)} {_told(waiting) or 'is not Ready'}{ended}"
+    return f"it is not Ready, {told}" if ready.get("status") == "False" and (told := _told(ready)) else ""
+
+
+def _told(about: Mapping[str, Any]) -> str:
+    """`Unschedulable: 0/3 nodes are available`, of anything with a reason and a message."""
+    parts = (said(about[name], most) for name, most in (("reason", 60), ("message", 200)) if about.get(name))
+    return ": ".join(parts)
+
+
+def _ended(container: Mapping[str, Any]) -> str:
+    """`, exit code 137 (OOMKilled) after 4 restarts`, when it has ended before."""
+    now, before = ((container.get(name) or {}).get("terminated") for name in ("state", "lastState"))
+    last = now or before or {}
+    code, reason = last.get("exitCode"), last.get("reason")
+    if not isinstance(code, int):
+        return ""
+    times = container.get("restartCount")
+    restarts = f" after {times} restarts" if isinstance(times, int) and times else ""
+    return f", exit code {code}{f' ({said(reason, 60)})' if reason else ''}{restarts}"
+
+
+def _not_made(found: Found) -> str:
+    """Why no pod could be made, which only a Deployment says."""
+    failed = _condition(found, "ReplicaFailure")
+    return f"no pod can be made, {_told(failed)}" if failed.get("status") == "True" else ""
 
 
 # --- all pods ---------------------------------------------------------------------------------------------------------
@@ -166,10 +213,10 @@ class AllReady(Placed, Probe):
             for pod in page:
                 if not _counts_as_running(pod):
                     continue
-                if any(one.get("type") == "Ready" and one.get("status") == "True" for one in _conditions(pod)):
+                if _ready(pod):
                     ready += 1
                 else:
-                    unready.append(f"{said(pod['metadata'].get('name'), 100)} ({_broken(pod) or _phase(pod)})")
+                    unready.append(f"{said(pod['metadata'].get('name'), 100)} ({_unready(pod) or _phase(pod)})")
         if not ready and not unready:
             return Reading(f"no pod in {p.namespace} has the labels {p.selector}", passed=False)
         told = f"{ready} of {ready + len(unready)} pods Ready"

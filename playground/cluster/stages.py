@@ -140,6 +140,7 @@ def _status(state: tuple[str, ...], *, ready: bool) -> str:
     for condition in ("Initialized", "Ready", "ContainersReady"):
         holds = condition == "Initialized" or ready
         lines += [f"- type: {condition}", f'  status: "{holds}"', "  lastTransitionTime: {{ Now | Quote }}"]
+        lines += [] if holds else ["  reason: ContainersNotReady", "  message: containers with unready status"]
     lines += ["containerStatuses:", "{{ range .spec.containers }}", "- name: {{ .name | Quote }}"]
     lines += ["  image: {{ .image | Quote }}", f"  ready: {str(ready).lower()}", "  restartCount: 0", "  state:"]
     lines += [f"    {line}" for line in state]

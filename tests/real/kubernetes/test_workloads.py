@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from adapters.kubernetes.places import workload
 from adapters.kubernetes.workloads import change
 from bot.core.errors import Permanent
+from playground.cluster.cluster import ClusterError
 from playground.cluster.stages import BEHAVES
 from tests.real.control_plane.manifests import deployment
 from tests.real.kubernetes.conftest import Bench
@@ -100,12 +102,67 @@ def test_a_pod_of_the_old_template_that_crashes_is_not_blamed_on_the_new_one(ben
     bench.until("rolled_out", workload=WEB)
 
 
-def test_the_controllers_deadline_is_believed(bench: Bench) -> None:
+def test_the_controllers_deadline_is_believed_and_told_with_the_pods_reason(bench: Bench) -> None:
     bench.cluster.let_pods(bench.namespace, "web", "unready")
     make(bench, progressDeadlineSeconds=1)
     error = bench.fails("rolled_out", workload=WEB)
     assert isinstance(error, Permanent)
     assert "progress deadline" in str(error)
+    assert re.search(r"pod web-\S+: it is not Ready, ContainersNotReady: containers with unready status", str(error))
+
+
+def says(bench: Bench, workload: str, reason: str) -> None:
+    """Wait until the reading, which has not passed, names a pod with this reason."""
+    found: list[str] = []
+
+    def told() -> bool:
+        reading = bench.check("rolled_out", workload=workload)
+        found.append(reading.evidence)
+        return not reading.passed and re.search(rf"; pod web-\S+: .*{reason}", reading.evidence) is not None
+
+    try:
+        bench.cluster.wait(told, f"the reading tells {reason}", 30)
+    except ClusterError as error:
+        raise AssertionError(f"{error}: {found[-1]}") from None
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_a_pod_that_no_node_takes_is_named_while_it_is_waited_for(bench: Bench, kind: str) -> None:
+    """The scheduler's own words; only Deployments have a deadline, so the others would only run out of time."""
+    made = make(bench, kind)
+    bench.until("rolled_out", workload=f"{kind.lower()}/web")
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    container["resources"] = {"requests": {"cpu": "5000"}}
+    bench.cluster.apply(made)
+    says(bench, f"{kind.lower()}/web", "it has no node, Unschedulable: 0/1 nodes are available")
+
+
+@pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
+def test_a_pod_that_does_not_become_ready_is_named_with_how_it_ended_last(bench: Bench, kind: str) -> None:
+    workload = f"{kind.lower()}/web"
+    make(bench, kind)
+    bench.until("rolled_out", workload=workload)
+    bench.cluster.let_pods(bench.namespace, "web", "unready")
+    bench.do("restart", workload=workload)
+    says(bench, workload, "it is not Ready, ContainersNotReady: containers with unready status")
+    listed = bench.api.get(bench.path("pods"), labelSelector="app=web")["items"]
+    killed = {"terminated": {"exitCode": 137, "reason": "OOMKilled", "containerID": "x://1"}}
+    for pod in listed:
+        (status,) = pod["status"]["containerStatuses"]
+        if not status["ready"]:  # as the kubelet writes it, which kwok does not go on with
+            ended = {"containerStatuses": [{**status, "restartCount": 4, "lastState": killed}]}
+            bench.api.merge(bench.path("pods", pod["metadata"]["name"]) + "/status", {"status": ended})
+    says(bench, workload, r"container web is not Ready, exit code 137 \(OOMKilled\) after 4 restarts")
+
+
+def test_a_deployment_whose_pods_nobody_lets_in_says_so(bench: Bench) -> None:
+    wish = {"metadata": {"labels": {"pod-security.kubernetes.io/enforce": "restricted"}}}
+    bench.api.merge(f"/api/v1/namespaces/{bench.namespace}", wish)
+    make(bench, progressDeadlineSeconds=1)
+    error = bench.fails("rolled_out", workload=WEB)
+    assert "progress deadline" in str(error)
+    assert "no pod can be made, FailedCreate" in str(error)
+    assert "violates PodSecurity" in str(error)
 
 
 def test_what_does_not_roll_by_itself_is_refused_before_anything_is_done(bench: Bench) -> None:
@@ -267,7 +324,7 @@ def test_ready_is_what_counts_and_completed_pods_do_not(bench: Bench) -> None:
     bench.cluster.wait(running, "the pod runs")
     told = bench.check("all_ready", selector="app=job")
     assert told.passed is False, "Running is not Ready"
-    assert "running (Running)" in told.evidence
+    assert "running (it is not Ready, ContainersNotReady" in told.evidence
 
 
 def test_a_setting_is_read_where_it_is_live(bench: Bench) -> None:
