@@ -48,12 +48,15 @@ class Cluster:
             self._admin = self.kubeconfig(Path(self._scratch.name) / "admin")
 
     @classmethod
-    def start(cls, parts: Parts) -> Self:
-        """A fresh control plane, which ends when whoever holds it has ended. Raises `ClusterError`."""
+    def start(cls, parts: Parts, options: Sequence[str] = ()) -> Self:
+        """A fresh control plane, which ends when whoever holds it has ended. Raises `ClusterError`.
+
+        `options` are further ones of its API server, such as `--service-account-max-token-expiration=24h`.
+        """
         folder = Path(tempfile.mkdtemp(prefix="keyturn-cp-"))  # short: a socket's path has at most 107 bytes
         with (folder / "keeper.log").open("wb") as log:
             subprocess.Popen(  # noqa: S603 - ourselves
-                [sys.executable, "-m", "playground.cluster.keeper", str(parts.folder), str(folder)],
+                [sys.executable, "-m", "playground.cluster.keeper", str(parts.folder), str(folder), *options],
                 cwd=ROOT,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

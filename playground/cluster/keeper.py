@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,8 @@ FIRST_SECONDS = 30.0
 class Keeper:
     """Starts the plane when told to, and counts who is connected."""
 
-    def __init__(self, parts: Parts, folder: Path) -> None:
-        self._plane = ControlPlane(parts, folder)
+    def __init__(self, parts: Parts, folder: Path, options: Sequence[str] = ()) -> None:
+        self._plane = ControlPlane(parts, folder, options)
         self._folder = folder
         self._lock = threading.Lock()
         self._users = 0
@@ -131,9 +132,9 @@ class Keeper:
 
 
 def main(arguments: list[str]) -> int:
-    """`python -m playground.cluster.keeper PARTS FOLDER`: what `Cluster.start` runs."""
-    parts, folder = (Path(each) for each in arguments)
-    keeper = Keeper(Parts(parts), folder)
+    """`python -m playground.cluster.keeper PARTS FOLDER [OPTION …]`: what `Cluster.start` runs."""
+    parts, folder, *options = arguments
+    keeper = Keeper(Parts(Path(parts)), Path(folder), options)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: keeper.end())
     return keeper.serve()

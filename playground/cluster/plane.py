@@ -7,7 +7,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,10 +51,14 @@ class PlaneError(Exception):
 
 
 class ControlPlane:
-    """Servers in one folder. What is in the folder can be thrown away once they have stopped."""
+    """Servers in one folder. What is in the folder can be thrown away once they have stopped.
 
-    def __init__(self, parts: Parts, folder: Path) -> None:
+    `options` are further ones of the API server.
+    """
+
+    def __init__(self, parts: Parts, folder: Path, options: Sequence[str] = ()) -> None:
         self._parts, self._folder = parts, folder
+        self._options = options
         self._authority = Authority(folder)
         self._admin, self._servers = secrets.token_urlsafe(24), secrets.token_urlsafe(24)
         self._programs: dict[str, Program] = {}
@@ -156,6 +160,7 @@ class ControlPlane:
                 f"--service-account-signing-key-file={self._signing}", f"--service-account-key-file={self._signing}",
                 f"--token-auth-file={folder}/tokens.csv",
                 f"--audit-policy-file={folder}/audit-policy.yaml", f"--audit-log-path={folder}/audit.jsonl",
+                *self._options,
             ],
             "kube-controller-manager": [
                 kubernetes, "kube-controller-manager", *client_options, *alone,

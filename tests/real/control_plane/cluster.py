@@ -105,10 +105,11 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 @pytest.fixture(scope="module")
 def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
-    """A cluster of this file's own, whose servers its tests may stop."""
+    """A cluster of this file's own, whose servers its tests may stop; `API_SERVER` of the file has options for it."""
     if _own():
         pytest.skip(f"{OWN} names somebody's own cluster, whose servers no test stops")
-    with Cluster.start(request.getfixturevalue("control_plane_parts")) as ours:
+    options = getattr(request.module, "API_SERVER", ())
+    with Cluster.start(request.getfixturevalue("control_plane_parts"), options) as ours:
         yield ours
 
 
