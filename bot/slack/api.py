@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from datetime import timedelta
 from http.client import HTTPException
+from socket import gaierror
 from typing import Any
 from urllib.error import URLError
 
@@ -29,6 +30,10 @@ class LostAnswer(Transient):
     """The connection broke or Slack failed while it worked: nobody knows whether the call had its effect."""
 
 
+class Unreachable(Transient):
+    """There was no way to Slack: nothing happened."""
+
+
 class SlackRefused(Permanent):
     """Slack said no; `error` is its word, such as `channel_not_found`."""
 
@@ -49,7 +54,10 @@ class SlackApi:
         """What the token may do, as of the last answer that said so."""
 
     def call(self, method: str, **arguments: Any) -> Mapping[str, Any]:
-        """Call once. Raises `RateLimited`, `LostAnswer` or `SlackRefused`; arguments that are None are left out."""
+        """Call once; arguments that are None are left out.
+
+        Raises `RateLimited`, `Unreachable`, `LostAnswer` or `SlackRefused`.
+        """
         known = METHODS[method]
         given = {name: value for name, value in arguments.items() if value is not None}
         try:
@@ -59,7 +67,11 @@ class SlackApi:
                 response = self._client.api_call(method, params=given)
         except SlackApiError as error:
             raise _refusal(method, error) from None
-        except (URLError, HTTPException, OSError, SlackRequestError, SlackClientError, json.JSONDecodeError) as error:
+        except URLError as error:
+            if isinstance(error.reason, ConnectionRefusedError | gaierror):
+                raise Unreachable(f"Slack cannot be reached for {method}: {type(error.reason).__name__}") from None
+            raise LostAnswer(f"Slack did not answer {method}: {type(error).__name__}") from None
+        except (HTTPException, OSError, SlackRequestError, SlackClientError, json.JSONDecodeError) as error:
             raise LostAnswer(f"Slack did not answer {method}: {type(error).__name__}") from None
         self._note_scopes(response.headers)
         return response.data if isinstance(response.data, dict) else {}

@@ -19,7 +19,7 @@ from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.incident_room import IncidentRoom
 from bot.slack.names import Roster
-from bot.slack.outcomes import LOST, Dropped, Elsewhere, Gone, Later, Outcome, Shown, after
+from bot.slack.outcomes import Dropped, Elsewhere, Gone, Later, Outcome, Shown, after, may_be_posted
 from bot.slack.places import CLOSED, direct, find, post, update
 from bot.slack.threads import COPY, counts, is_counting, main_card, parent_of
 from bot.store.database import Database
@@ -158,7 +158,9 @@ class Drawer:
         if not row.place:
             return self._elsewhere(row, seen.rotation, None)
         try:
-            if row.claimed_until is not None or row.note == LOST:
+            if may_be_posted(row):
+                if self._identity.workspace is None:
+                    return Later(1.0, "nobody knows yet who we are in Slack, so what was posted cannot be looked for")
                 found = self._find(row, seen)
                 if found:
                     return Shown(found)  # drawn as of nothing: it is edited next

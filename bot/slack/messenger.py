@@ -9,10 +9,11 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
-from bot.core.errors import KeyturnError
+from bot.core.errors import KeyturnError, Permanent, Transient
+from bot.slack.api import LostAnswer, Unreachable
 from bot.slack.drawings import Drawer
 from bot.slack.notices import Teller
-from bot.slack.outcomes import Dropped, Elsewhere, Gone, Later, Outcome, Shown
+from bot.slack.outcomes import Dropped, Elsewhere, Gone, Later, Outcome, Shown, put_off
 from bot.slack.threads import COPY
 from bot.store.database import Database
 from bot.store.records import DrawingRow, NoticeRow
@@ -36,6 +37,8 @@ class Messenger:
         teller: Teller,
         chores: Sequence[Callable[[], float]] = (),
         drawn: Callable[[], None] = lambda: None,
+        probe: Callable[[], object] = lambda: None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._database = database
         self._drawer = drawer
@@ -43,6 +46,11 @@ class Messenger:
         self._chores = tuple(chores)
         """Small things to do now and then; each returns in how many seconds it wants its next turn."""
         self._drawn = drawn
+        self._probe = probe
+        """Asks Slack something that changes nothing; raises as `SlackApi.call` does."""
+        self._monotonic = monotonic
+        self._doubtful = False
+        """Whether Slack was silent last: it is asked before a message is risked."""
         self._woken = threading.Event()
         self._stopping = threading.Event()
         self._outage = 0.0
@@ -90,9 +98,11 @@ class Messenger:
         for _ in range(MOST_PER_TURN):
             if self._stopping.is_set():
                 return 0.0
-            silent = self._silent_until - time.monotonic()
+            silent = self._silent_until - self._monotonic()
             if silent > 0:
                 return min(silent, LONGEST_PAUSE)
+            if self._doubtful and self._is_due() and not self._is_there():
+                continue
             if not self._send_one():
                 break
         else:
@@ -105,12 +115,27 @@ class Messenger:
             pause = min(pause, max(0.02, self._database.clock.real(due - now)))
         return pause
 
-    def _send_one(self) -> bool:
-        """Claim one row, notices first, and settle it. False when nothing is due."""
+    def _is_due(self) -> bool:
         with self._database.read() as reader:
             due = reader.next_message_at()
-            if due is None or due > reader.now:
-                return False
+            return due is not None and due <= reader.now
+
+    def _is_there(self) -> bool:
+        """Ask whether Slack answers again, before a message is sent of which nobody would know what became of it."""
+        try:
+            self._probe()
+        except (LostAnswer, Unreachable):
+            self._note(Later(0.0, silent=True))
+            return False
+        except (Transient, Permanent):
+            pass  # an answer is an answer
+        self._doubtful = False
+        return True
+
+    def _send_one(self) -> bool:
+        """Claim one row, notices first, and settle it. False when nothing is due."""
+        if not self._is_due():
+            return False
         with self._database.begin() as tx:
             until = tx.now + self._stretched(CLAIMED_SECONDS)
             notices = tx.claim_notices(tx.now, until, 1)
@@ -132,7 +157,8 @@ class Messenger:
         if isinstance(outcome, Later) and outcome.silent:
             self.failures += 1
             self._outage = min(LONGEST_OUTAGE, self._outage * 2 or FIRST_OUTAGE)
-            self._silent_until = time.monotonic() + self._outage
+            self._silent_until = self._monotonic() + self._outage
+            self._doubtful = True
         elif not isinstance(outcome, Later):
             self.failures, self._outage = 0, 0.0
 
@@ -141,8 +167,8 @@ class Messenger:
             case Shown(ts=ts):
                 tx.sent(row.id, ts)
             case Later():
-                failures = row.failures + outcome.failed
-                tx.postpone_notice(row.id, tx.now + self._stretched(outcome.seconds), failures, outcome.note)
+                seconds, failures, note = put_off(row, outcome)
+                tx.postpone_notice(row.id, tx.now + self._stretched(seconds), failures, note)
             case Gone(note=note) | Dropped(note=note) | Elsewhere(note=note):
                 log.warning("a notice was given up: %s", note)
                 tx.sent(row.id)
@@ -153,8 +179,8 @@ class Messenger:
                 tx.drawn(row.id, outcome.ts, outcome.version)
                 tx.after_commit(self._drawn)
             case Later():
-                failures = row.failures + outcome.failed
-                tx.postpone(row.id, tx.now + self._stretched(outcome.seconds), failures, outcome.note or row.note)
+                seconds, failures, note = put_off(row, outcome)
+                tx.postpone(row.id, tx.now + self._stretched(seconds), failures, note)
             case Gone(note=note):
                 tx.redraw(row.id, note)
             case Elsewhere(place=place, note=note):

@@ -20,7 +20,7 @@ from bot.slack.deliveries import user_of
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
-from bot.slack.outcomes import LOST, Dropped, Later, Outcome, Shown, after
+from bot.slack.outcomes import Dropped, Later, Outcome, Shown, after, may_be_posted
 from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post, whisper
 from bot.slack.reminders import draw, reminds
 from bot.slack.revocation import revoke
@@ -180,7 +180,9 @@ class Teller:
         metadata = {"event_type": "rotation_notice", "event_payload": {"notice": row.key}}
         message = Message(message.text, message.blocks, metadata)
         home = self._identity.workspace
-        if home is not None and (row.claimed_until is not None or row.note == LOST):
+        if may_be_posted(row):
+            if home is None:
+                return Later(1.0, "nobody knows yet who we are in Slack, so what was posted cannot be looked for")
             found = find(self._api, place, metadata, home.bot_user, thread=thread)
             if found:
                 return Shown(found)

@@ -83,6 +83,7 @@ class Room:
             Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations), ender),
             chores=(self._homes.chore, self._report_floods, self._learn),
             drawn=self._homes.changed,
+            probe=people.identity.learn,
         )
         self._app = _bolt(environment.slack_api_url, people.identity)
         Listeners(

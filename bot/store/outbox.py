@@ -12,6 +12,8 @@ from bot.store.records import DrawingRow, NoticeRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import DRAWING, NOTICE
 
+LOST = "an answer was lost"
+"""How the note of a row begins whose message may be posted already: it is looked for before it is posted again."""
 OF_INCIDENT = ("room", "status", "timeline", "review")
 """Forms that show the incident beside its rotation: what is wanted of them counts both their changes."""
 _at = DRAWING.c.due_at

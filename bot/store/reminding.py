@@ -12,6 +12,7 @@ from sqlalchemy import and_, bindparam, func, or_, select, text, tuple_, update
 from bot.core.rotation import OPEN
 from bot.store.columns import micros
 from bot.store.credential_rows import PLAIN, credentials
+from bot.store.outbox import LOST
 from bot.store.records import CredentialRow, NoticeRow, ReminderRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
@@ -159,13 +160,14 @@ class ReminderWriter(ReminderReader, Writing):
             self.connection.execute(REMINDER.insert(), values)
 
     def waiting_reminder(self, person: str, channel: str) -> NoticeRow | None:
-        """A message with reminders that nobody has begun to send: more can be said in it."""
+        """A message with reminders that cannot have been posted yet: more can be said in it."""
         query = select(NOTICE).where(
             text("notice.sent_at IS NULL"),
             NOTICE.c.key.like("remind-%"),
             NOTICE.c.person == person,
             NOTICE.c.channel == channel,
             NOTICE.c.claimed_until.is_(None),
+            NOTICE.c.note.not_like(f"{LOST}%"),
         )
         query = query.order_by(NOTICE.c.id.desc()).limit(1)
         if not self.is_sqlite:
