@@ -1,7 +1,8 @@
-"""Put the reminders of a credential off for some days.
+"""Put the reminders that the owner of a credential gets off for some days.
 
-`snooze billing-api-key 3d --reason "release on Friday"`. How long it may be shrinks as its expiry comes nearer, and it
-never goes beyond that.
+`snooze billing-api-key 3d --reason "release on Friday"`. How long it may be shrinks as its expiry comes nearer and with
+what was snoozed before the same date, and it never goes beyond that. Whom `reminders.escalate` names is called all the
+same.
 """
 
 from __future__ import annotations
@@ -30,4 +31,4 @@ def run(call: Call, rotations: Rotations) -> Answer:
     due = f"; it is due on {view.next_due:%Y-%m-%d}" if view.next_due else ""
     told = f"until {until:%Y-%m-%d %H:%M} UTC" if until else "for now"
     data = {"credential": view.name, "environment": view.environment, "until": until.isoformat() if until else None}
-    return Answer(f"Nobody is reminded of {view.name} in {view.environment} {told}{due}.", data=data)
+    return Answer(f"The owner of {view.name} in {view.environment} is not reminded {told}{due}.", data=data)

@@ -170,7 +170,7 @@ class Inventory(Protocol):
         ...
 
     def snooze(self, call: Call, name: str, until: datetime | timedelta, reason: str) -> CredentialView:
-        """No reminders until then. Refused beyond what its due date leaves (`snooze_budget`), and past its expiry."""
+        """No reminders to its owner until then. Refused beyond what its date leaves (`snooze_budget`)."""
         ...
 
     def snooze_budget(self, call: Call, name: str) -> datetime | None:

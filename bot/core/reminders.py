@@ -153,19 +153,21 @@ def look(
     """What of it is to be told now, and when to look again. `acted`: one is open, so that nobody else is called.
 
     Everything that is late is told in one message: in working hours where they begin before the next tier, else now.
+    A snooze quiets the tiers of the owner who asked for it; whoever is called beside them is called in time.
     """
     pending = [tier for tier in planned if tier.key not in told]
     held = [tier for tier in pending if acted and tier.stage is not None and tier.at <= now]
     late = [tier for tier in pending if tier.at <= now and tier not in held]
     coming = min((tier.at for tier in pending if tier.at > now), default=None)
     again = [at for at in (coming, now + LOOK_AGAIN if held else None) if at is not None]
+    if snoozed_until is not None and snoozed_until > now and any(tier.stage is None for tier in late):
+        wake = working(snoozed_until, hours)
+        again.append(snoozed_until if coming is not None and wake >= coming else wake)
+        late = [tier for tier in late if tier.stage is not None]
     if not late:
         return Look((), min(again, default=None))
     wait = working(now, hours)
-    if snoozed_until is not None and snoozed_until > now:
-        wait = max(wait, working(snoozed_until, hours))
-        wait = snoozed_until if coming is not None and wait >= coming else wait
-    elif any(tier.urgent for tier in late) or (coming is not None and wait >= coming):
+    if any(tier.urgent for tier in late) or (coming is not None and wait >= coming):
         wait = now
     if wait <= now:
         return Look(tuple(late), min(again, default=None))
@@ -182,12 +184,26 @@ def working(at: datetime, hours: Window) -> datetime:
     return at
 
 
-def snooze_budget(dates: Dates, now: datetime) -> datetime | None:
-    """Until when it may be snoozed at most: half of what is left, and two weeks; nothing in the last hours."""
+def snooze_budget(dates: Dates, now: datetime, used: timedelta = timedelta(0)) -> datetime | None:
+    """Until when it may be snoozed at most; `used`: how long it was snoozed before the same date already.
+
+    When a snooze ends, at least as much time is left as was snoozed in all, and that is two weeks at most: snoozing
+    again and again reaches no further than once. Nothing in the last hours.
+    """
     due = dates.due
     if due is None or due - now < 2 * LAST_CALL:
         return None
-    return now + min((due - now) / 2, LONGEST_SNOOZE)
+    left = min((due - now - used) / 2, LONGEST_SNOOZE - used)
+    return now + left if left > timedelta(0) else None
+
+
+def snooze_used(snoozes: Iterable[tuple[datetime, datetime]], now: datetime) -> timedelta:
+    """How long these (asked at, until) were in force before now; each ends at the latest when the next is asked for."""
+    used, end = timedelta(0), now
+    for asked, until in sorted(snoozes, reverse=True):
+        used += max(min(until, end) - asked, timedelta(0))
+        end = min(end, asked)
+    return used
 
 
 def snoozed(until: datetime | None, dates: Dates, now: datetime) -> datetime | None:

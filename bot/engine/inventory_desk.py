@@ -14,7 +14,7 @@ from bot.contracts.people import Directory
 from bot.core.errors import KeyturnError, Refused
 from bot.core.events import Entry, Event
 from bot.core.policy import Policy, Target
-from bot.core.reminders import Rules, snooze_budget
+from bot.core.reminders import Rules, snooze_budget, snooze_used
 from bot.core.windows import Calendar
 from bot.engine import forecast as outlook
 from bot.engine.inventory_views import cursor_of, findings_of, place_of, view, views
@@ -169,10 +169,10 @@ class InventoryDesk:
     def snooze_budget(self, call: Call, name: str) -> datetime | None:
         """Until when it may be snoozed at most now."""
         with self._database.read() as reader:
-            return snooze_budget(self._shown.named(reader, call, name).dates, reader.now)
+            return _may_snooze(reader, self._shown.named(reader, call, name))
 
     def snooze(self, call: Call, name: str, until: datetime | timedelta, reason: str) -> CredentialView:
-        """No reminders until then."""
+        """No reminders to its owner until then; whoever is called beside them is called in time."""
         if not reason.strip():
             raise Refused(f'A snooze needs a reason: snooze {name} 3d --reason "why it can wait".', "reason-missing")
 
@@ -181,18 +181,19 @@ class InventoryDesk:
                 end = until if isinstance(until, datetime) else tx.now + until
             except OverflowError:
                 raise Refused("That is too far away.", code="usage") from None
-            most = snooze_budget(row.dates, tx.now)
-            if most is None:
-                why = "it has no date" if row.dates.due is None else "too little time is left"
+            due, most = row.dates.due, _may_snooze(tx, row)
+            if due is None or most is None:
+                why = "it has no date" if due is None else "too little time is left, or it was snoozed enough"
                 raise Refused(f"{row.name} cannot be snoozed: {why}. Rotate it: start {row.name}.", "snooze-budget")
             if end <= tx.now:
                 raise Refused("A snooze ends in the future: snooze NAME 3d.", code="usage")
             if end > most:
                 raise Refused(
                     f"{row.name} can be snoozed until {most:%Y-%m-%d %H:%M} UTC at most: it is due on "
-                    f"{row.dates.due:%Y-%m-%d %H:%M} UTC, and what is left is for rotating it.",
+                    f"{due:%Y-%m-%d %H:%M} UTC, and what is left is for rotating it.",
                     code="snooze-budget",
                 )
+            tx.add_snooze(row.name, row.environment, due, end)
             detail = {"until": end.isoformat(), "reason": reason, "environment": row.environment}
             tx.audit(Entry(Event.SNOOZED, call.person.id, credential=row.name, detail=detail))
             return {"snoozed_until": end, "snooze_note": f"{call.person.id}: {reason}"[:300]}
@@ -327,6 +328,13 @@ class InventoryDesk:
             if call.intent and not tx.mark_intent(call.intent, 0):
                 raise Refused("This was done already.", code="late")
             return view(tx, tx.credential(row.name, row.environment)[0])
+
+
+def _may_snooze(reader: Reader, row: CredentialRow) -> datetime | None:
+    """Until when, with what was snoozed before the same date already."""
+    due, now = row.dates.due, reader.now
+    used = snooze_used(reader.snoozes(row.name, row.environment, due), now) if due is not None else timedelta(0)
+    return snooze_budget(row.dates, now, used)
 
 
 class _Anything:

@@ -75,7 +75,10 @@ def form(word: str, credential: str, channel: str) -> View:
 
 def _snooze(credential: str) -> tuple[str, str, list[Block]]:
     days = text_input(
-        DAYS, "For how many days?", most=3, hint="It becomes less as its expiry comes nearer, and never goes beyond it."
+        DAYS,
+        "For how many days?",
+        most=3,
+        hint="Only you are quiet meanwhile. It becomes less as its expiry comes nearer.",
     )
     return "Snooze", "Snooze", [_about(credential), days, reason_input("", "Why can it wait?")]
 

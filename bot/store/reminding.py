@@ -53,6 +53,8 @@ _settle = (
     .where(_C.name == bindparam("of"), _C.environment == bindparam("at"))
     .values({name: bindparam(name) for name in SETTLED})
 )
+_SNOOZE = "snooze-"
+"""Rows of this tier say that nothing was told: when a snooze was asked for (`told_at`), and until when (`due_at`)."""
 _FIELDS = tuple(one.name for one in fields(ReminderRow))
 Key = tuple[str, str]
 """Name and environment."""
@@ -128,8 +130,19 @@ class ReminderReader(Session):
     def reminders(self, name: str, environment: str, limit: int = 20) -> list[ReminderRow]:
         """What was told of a credential, the newest first."""
         query = select(REMINDER).where(REMINDER.c.credential == name, REMINDER.c.environment == environment)
+        query = query.where(REMINDER.c.tier.not_like(f"{_SNOOZE}%"))
         query = query.order_by(REMINDER.c.told_at.desc(), REMINDER.c.due_at.desc()).limit(limit)
         return [ReminderRow(*row) for row in self.connection.execute(query)]
+
+    def snoozes(self, name: str, environment: str, expiry: datetime) -> list[tuple[datetime, datetime]]:
+        """When it was snoozed before this date, and until when each time."""
+        query = select(REMINDER.c.told_at, REMINDER.c.due_at).where(
+            REMINDER.c.credential == name,
+            REMINDER.c.environment == environment,
+            REMINDER.c.expiry == expiry,
+            REMINDER.c.tier.like(f"{_SNOOZE}%"),
+        )
+        return [(asked, until) for asked, until in self.connection.execute(query)]
 
 
 class ReminderWriter(ReminderReader, Writing):
@@ -158,6 +171,11 @@ class ReminderWriter(ReminderReader, Writing):
         if rows:
             values = [{name: getattr(row, name) for name in _FIELDS} | {"told": list(row.told)} for row in rows]
             self.connection.execute(REMINDER.insert(), values)
+
+    def add_snooze(self, name: str, environment: str, expiry: datetime, until: datetime) -> None:
+        """Remember how much of what may be snoozed before this date was used."""
+        number = len(self.snoozes(name, environment, expiry)) + 1
+        self.add_reminders([ReminderRow(name, environment, expiry, f"{_SNOOZE}{number}", until, self.now, [], "")])
 
     def waiting_reminder(self, person: str, channel: str) -> NoticeRow | None:
         """A message with reminders that cannot have been posted yet: more can be said in it."""

@@ -88,7 +88,7 @@ def test_a_snooze_needs_a_reason_and_never_outlives_the_date(desk: Desk) -> None
     due_in(desk, 6)
     with pytest.raises(Refused, match="at most"):
         desk.say("alice", 'snooze door-key 30d --reason "later"')
-    assert "Nobody is reminded of door-key" in desk.say("alice", 'snooze door-key 12h --reason "release"').text
+    assert "The owner of door-key" in desk.say("alice", 'snooze door-key 12h --reason "release"').text
     due, _, until = row_of(desk, "door-key")
     assert due is not None
     assert until is not None

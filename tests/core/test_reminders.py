@@ -20,6 +20,7 @@ from bot.core.reminders import (
     grace_warning,
     look,
     snooze_budget,
+    snooze_used,
     snoozed,
     tiers,
     working,
@@ -254,6 +255,45 @@ def test_a_snooze_never_reaches_an_expiry_and_shrinks(dates: Dates, now: datetim
     assert now < budget < dates.due
     later = snooze_budget(dates, now + (dates.due - now) / 4)
     assert later is None or later - (now + (dates.due - now) / 4) <= budget - now
+
+
+@given(all_dates, st.lists(st.tuples(st.integers(1, 10), st.integers(0, 12)), min_size=1, max_size=30))
+def test_snoozing_again_and_again_reaches_no_further_than_once(dates: Dates, tries: list[tuple[int, int]]) -> None:
+    """Whoever snoozes as often as they may leaves at least as much time as was snoozed in all."""
+    now, due = dates.begins, dates.due
+    assert now is not None
+    asked: list[tuple[datetime, datetime]] = []
+    for part, later in tries:  # so many tenths of what they may; and again after so many tenths of that
+        budget = snooze_budget(dates, now, snooze_used(asked, now))
+        if due is None or budget is None:
+            return
+        until = now + (budget - now) * part / 10
+        asked.append((now, until))
+        used = snooze_used(asked, until)
+        assert used <= min(due - until, 14 * DAY) + timedelta(microseconds=len(asked))
+        now += (until - now) * later / 10
+
+
+@settings(max_examples=150)
+@given(all_dates, stages.map(tuple), st.sampled_from(ZONES), st.data())
+def test_a_snooze_holds_the_owners_tiers_and_no_others(
+    dates: Dates, calls: tuple[Stage, ...], zone: ZoneInfo, data: st.DataObject
+) -> None:
+    found, window = planned(dates, calls, zone), hours(zone)
+    begins, due = dates.begins, dates.due
+    assert begins is not None
+    assert due is not None or not found
+    now = begins + ((due or begins) - begins) * data.draw(st.floats(0, 1))
+    until = now + data.draw(st.timedeltas(timedelta(minutes=1), 10 * DAY))
+    told = {tier.key for tier in found if data.draw(st.booleans())}
+    seen = look(found, told, now, window, snoozed_until=until)
+    assert all(tier.stage is not None for tier in seen.tell)
+    called = tuple(tier for tier in found if tier.stage is not None)
+    alone = look(called, told, now, window)
+    if alone.tell:  # what is told of escalations alone is told beside a snooze as well
+        assert seen.tell == alone.tell
+    if any(tier.key not in told for tier in found):
+        assert seen.next_at is not None or seen.tell
 
 
 @given(moments, st.sampled_from(ZONES))

@@ -106,6 +106,46 @@ def test_a_snooze_keeps_to_its_budget_and_holds(keep: Keep) -> None:
     assert [row.detail["reason"] for row in keep.audit("credential.snoozed")] == ["release week"]
 
 
+def test_a_snooze_quiets_its_owner_and_nobody_else(keep: Keep) -> None:
+    """One person cannot mute the channel, and not the pager either."""
+    aged(keep, 76)
+    keep.desk.snooze(keep.call("alice", Need.SNOOZE), "key-76", 7 * DAY - HOUR, "away")
+    keep.run_until(keep.now + 7 * DAY - 2 * HOUR)
+    since = {tier for _, _, tier in keep.told()}
+    assert "escalation-1" in since, "the channel was muted"
+    assert "7d" not in since, "the owner was not left alone"
+    assert {row.channel for row in keep.notices() if row.key.startswith("remind-C")} == {"C0TEAM"}
+    keep.run_until(keep.now + 2 * HOUR)
+    assert "7d" in {tier for _, _, tier in keep.told()}
+
+
+def test_snoozing_again_does_not_begin_the_budget_anew(keep: Keep) -> None:
+    aged(keep, 76)
+    call = keep.call("alice", Need.SNOOZE)
+    keep.desk.snooze(call, "key-76", 4 * DAY, "away")
+    keep.run_until(keep.now + 4 * DAY)
+    budget = keep.desk.snooze_budget(call, "key-76")
+    assert budget is not None
+    assert abs(budget - keep.now - 3 * DAY) < HOUR, "four days were used, and as much has to be left at the end"
+    keep.desk.snooze(call, "key-76", 3 * DAY - HOUR, "still away")
+    keep.run_until(keep.now + 3 * DAY)
+    with pytest.raises(Refused, match=r"at most|enough"):
+        keep.desk.snooze(call, "key-76", DAY, "and again")
+    assert not {told.tier for told in keep.desk.reminders(keep.call(), "key-76")} & {"snooze-1", "snooze-2"}
+
+
+def test_a_snooze_that_another_one_cuts_short_used_only_what_it_held(keep: Keep) -> None:
+    aged(keep, 76)
+    call = keep.call("alice", Need.SNOOZE)
+    keep.desk.snooze(call, "key-76", 6 * DAY, "away")
+    keep.run_until(keep.now + DAY)
+    keep.desk.snooze(call, "key-76", HOUR, "back already")
+    keep.run_until(keep.now + HOUR)
+    budget = keep.desk.snooze_budget(call, "key-76")
+    assert budget is not None
+    assert abs(budget - keep.now - 6 * DAY) < 2 * HOUR
+
+
 def test_a_rotation_ends_a_snooze(keep: Keep) -> None:
     aged(keep, 60)
     keep.desk.snooze(keep.call("alice", Need.SNOOZE), "key-60", 5 * DAY, "later")

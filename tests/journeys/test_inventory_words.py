@@ -43,7 +43,7 @@ def test_every_word_of_the_inventory(open_town: TownOpener) -> None:
     town.type("bob", "snooze billing-api-key")
     town.modal("bob", "Snooze")
     workspace.submit("bob", {"days": "1", "reason": "release"})
-    town.told("bob", "Nobody is reminded")
+    town.told("bob", "is not reminded until")
     shown = town.ask("bob", "forecast 370d", "due within 370 days")
     assert "data_visualization" in {block["type"] for block in shown.blocks}
     town.ask("bob", "list --unmanaged", "No credential that you may see is like that")

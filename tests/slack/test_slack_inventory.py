@@ -53,7 +53,7 @@ def test_snooze_by_button_asks_for_days_and_a_reason(house: House) -> None:
     view = house.modal("alice", "Snooze")
     assert "number of days" in view.errors["days"]
     house.workspace.submit("alice", {"days": "1", "reason": "release"})
-    house.told("alice", "Nobody is reminded of door-key")
+    house.told("alice", "The owner of door-key")
     assert row(house).snoozed_until is not None
     house.workspace.click("alice", reminder(house), "credential:snooze")
     house.modal("alice", "Snooze")
