@@ -5,6 +5,7 @@ from adapters.kubernetes.client import Client, Config
 from adapters.kubernetes.consumers import Consumers, Restartable
 from adapters.kubernetes.discovery import Certificates, Secrets, ServiceAccountTokens, TlsSecrets
 from adapters.kubernetes.grants import grants
+from adapters.kubernetes.helm import ManagedBy
 from adapters.kubernetes.logs import LogErrors
 from adapters.kubernetes.rollout import AllReady, RolledOut
 from adapters.kubernetes.settings import Setting
@@ -47,6 +48,7 @@ __all__ = [
     "KeyAbsent",
     "KeyPresent",
     "LogErrors",
+    "ManagedBy",
     "OutgoingCa",
     "PointKey",
     "PurgeKey",

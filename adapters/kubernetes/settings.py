@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, model_validator
 
 from adapters.kubernetes.client import Client
 from adapters.kubernetes.names import Container, DataKey, InNamespace, ObjectName, Variable, Workload
-from adapters.kubernetes.permissions import Placed
+from adapters.kubernetes.permissions import Placed, known_text
 from adapters.kubernetes.places import WORKLOADS, Place, workload
+from adapters.kubernetes.said import said
 from bot.contracts.adapter import Fact, Known, Run
 from bot.core import duration
 from bot.core.errors import Permanent
@@ -21,8 +22,8 @@ GETS = ("deployments.apps: get", "statefulsets.apps: get", "daemonsets.apps: get
 class Setting(Placed, Fact):
     """A number or a duration as it is set now, in seconds: how long tokens live, how old a cache may be.
 
-    Of a workload's variable, directly or through a ConfigMap, or of a ConfigMap's entry. `default` is what the consumer
-    takes where nothing is set. What is neither number nor duration is not shown.
+    Of a workload's variable, directly or through the ConfigMap that is named, or of a ConfigMap's entry. `default` is
+    what the consumer takes where nothing is set. What is neither number nor duration is not shown.
     """
 
     permissions = (*GETS, "configmaps: get")
@@ -33,7 +34,8 @@ class Setting(Placed, Fact):
         container: Container | None = None
         """All of them when none is named; they must agree."""
         variable: Variable | None = None
-        configmap: ObjectName | None = None
+        configmap: ObjectName | Literal["-"] | None = None
+        """Holds the key, or the variable where the workload takes it from one (`-`: none); no other one is read."""
         key: DataKey | None = None
         default: float | Annotated[str, Field(max_length=60)] | None = None
         """Seconds, or a duration such as `90d`."""
@@ -41,7 +43,7 @@ class Setting(Placed, Fact):
         @model_validator(mode="after")
         def _one_way(self) -> Any:
             of_workload, of_map = (self.workload, self.variable), (self.configmap, self.key)
-            if not (all(of_workload) and not any(of_map)) and not (all(of_map) and not any(of_workload)):
+            if not (all(of_workload) and not self.key) and not (all(of_map) and not any(of_workload)):
                 raise ValueError("give either workload and variable, or configmap and key")
             return self
 
@@ -50,12 +52,14 @@ class Setting(Placed, Fact):
     @classmethod
     def needs(cls, known: Mapping[str, Any]) -> tuple[str, ...]:
         found = super().needs(known)
-        if known.get("configmap"):
-            return tuple(text for text in found if text.startswith("configmaps"))
-        return found
+        of_map = tuple(text for text in found if text.startswith("configmaps"))
+        if known.get("workload"):
+            return found if known_text(known, "configmap") else tuple(text for text in found if text not in of_map)
+        return of_map if known.get("configmap") else found
 
     def read(self, p: Params, run: Run) -> Known:
-        if p.configmap and p.key:
+        if p.configmap and not p.workload:
+            assert p.key is not None
             text, source = self._entry(p, run, p.configmap, p.key), f"{p.key} of ConfigMap {p.namespace}/{p.configmap}"
         else:
             text, source = self._variable(p, run), f"{p.variable} of {p.workload} in {p.namespace}"
@@ -79,8 +83,9 @@ class Setting(Placed, Fact):
         values = set()
         for one in known:
             entry = next((each for each in reversed(one.get("env") or []) if each.get("name") == p.variable), None)
-            if entry is not None:
-                values.add(self._value(p, run, entry))
+            text = self._inherited(p, run, one) if entry is None else self._value(p, run, entry)
+            if text is not None:
+                values.add(text)
         if len(values) > 1:
             raise Permanent(f"containers of {p.workload} have different {p.variable}", "name one of them as container")
         return values.pop() if values else None
@@ -90,10 +95,32 @@ class Setting(Placed, Fact):
         if not source:
             return str(entry.get("value") or "")
         if (reference := source.get("configMapKeyRef")) and isinstance(reference.get("name"), str):
-            return self._entry(p, run, reference["name"], str(reference.get("key")))
+            return self._entry(p, run, self._named(p, reference["name"]), str(reference.get("key")))
         raise Permanent(
             f"{p.variable} of {p.workload} comes from elsewhere than a ConfigMap", "read it where it is set"
         )
+
+    def _inherited(self, p: Params, run: Run, container: Mapping[str, Any]) -> str | None:
+        """The variable as it comes with a whole ConfigMap; the last one wins, as for the container."""
+        for one in reversed(container.get("envFrom") or []):
+            name, prefix = (one.get("configMapRef") or {}).get("name"), str(one.get("prefix") or "")
+            if not isinstance(name, str) or not str(p.variable).startswith(prefix):
+                continue
+            if p.configmap in (None, "-"):
+                self._named(p, name)
+            if name == p.configmap:
+                text = self._entry(p, run, name, str(p.variable)[len(prefix) :])
+                if text is not None:
+                    return text
+        return None
+
+    def _named(self, p: Params, name: str) -> str:
+        """A ConfigMap is read only if it was named: what it is granted for is known before."""
+        if name != p.configmap:
+            raise Permanent(
+                f"{p.variable} of {p.workload} may come from the ConfigMap {said(name, 100)}", "name it as configmap"
+            )
+        return name
 
 
 def _seconds(text: str, source: str) -> JsonValue:

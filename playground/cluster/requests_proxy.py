@@ -1,7 +1,7 @@
 """A release of two applications around one Secret: jobs-manager signs tokens, requests-proxy verifies them.
 
-The Secret `<release>-requests-proxy-admin` holds `key.v1`, `key.v2` … and `active`, and stays when the release is
-upgraded (`helm.sh/resource-policy: keep`). Both read it when a pod starts.
+The Secret `<release>-requests-proxy-admin` holds `key.v1`, `key.v2` … and `active`, and Helm never deletes it
+(`helm.sh/resource-policy: keep`). Both read it when a pod starts.
 """
 
 from __future__ import annotations
@@ -54,7 +54,6 @@ def rules(name: str = "demo") -> list[dict[str, Any]]:
     deployments = [f"{name}-{SIGNS}", f"{name}-{VERIFIES}"]
     return [
         _rule("", "secrets", "get", "patch", names=[secret_name(name)]),
-        _rule("", "configmaps", "get"),
         _rule("", "pods", "list"),
         _rule("", "pods/log", "get"),
         _rule("apps", "deployments", "get", "patch", names=deployments),

@@ -387,6 +387,7 @@ CASES = [
     case("kubernetes.key_present", partial(keys, {"version": "v2"}, TWO)),
     case("kubernetes.key_absent", partial(keys, {"version": "v1"}, GONE)),
     case("kubernetes.active_version", partial(keys, {}, TWO)),
+    case("kubernetes.managed_by", partial(keys, {}, TWO)),
     case("kubernetes.stage_next", partial(staged, "stage_next")),
     case("kubernetes.swap", partial(staged, "swap")),
     case("kubernetes.clear_previous", partial(staged, "clear_previous")),

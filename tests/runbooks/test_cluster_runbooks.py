@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from adapters.kubernetes.grants import grants
+from adapters.kubernetes.grants import grants, rules_of
+from adapters.kubernetes.permissions import parse
 from bot.core.lint import Context, Finding, lint
 from bot.core.runbook import CheckStep, DoStep, FactSource, Order, QuietStep, Runbook, StepBase, WaitStep
 from bot.core.runbook_file import loads
@@ -114,6 +115,28 @@ def test_the_inputs_alone_tell_which_secrets_it_needs(name: str) -> None:
     assert any(text.startswith("secrets: ") for text in needed)
 
 
+PASSING = {("", "pods/log")}
+"""What has no name that lasts: each rollout makes others."""
+WORKLOADS = {("apps", kind) for kind in ("deployments", "statefulsets", "daemonsets")}
+BY_LABEL = {"capability-token": WORKLOADS}
+"""Restarts whatever carries a label when it runs, so any workload of the namespace."""
+
+
+@pytest.mark.parametrize("name", CLUSTER)
+def test_everything_that_it_reads_or_changes_is_granted_by_name(name: str) -> None:
+    book = shipped(name).runbook
+    inputs = {one: INPUTS.get(one, given.default) for one, given in book.inputs.items()}
+    for settings in (inputs, inputs | {"ttl_from": "settings"}):
+        needed = needed_by_runbook(catalog(), book, settings)["kubernetes"]
+        found = rules_of([parse(text) for text in needed], "default").namespaces["shop"]
+        assert any(rule.names for rule in found)
+        broad = {(rule.group, rule.resource) for rule in found if rule.is_broad}
+        assert broad == PASSING | BY_LABEL.get(name, set())
+        maps = {one for rule in found if rule.resource == "configmaps" for one in rule.names}
+        setting = {str(settings["ttl_from"])} - {"-"} if "ttl_from" in book.inputs else set()
+        assert maps == ({"trust"} if name == "tls-certificate" else setting)
+
+
 def test_a_token_is_revoked_by_the_anchors_of_its_account_alone() -> None:
     book = shipped("service-account-token").runbook
     needed = needed_by_runbook(catalog(), book, {**defaults(book)["inputs"], **INPUTS})["kubernetes"]
@@ -159,7 +182,8 @@ def test_the_versioned_secret_goes_in_the_five_steps_of_its_procedure() -> None:
     assert step_of(book, "remove").watch is not None
     assert book.page == "requests-proxy-key-rotation"
     assert set(book.background) == {"CR-1", "CR-2", "HC-1"}
-    assert "helm.sh/resource-policy: keep" in book.notes[0]
+    assert "As long as the chart renders it, every `helm upgrade`, with unchanged values too" in book.notes[0]
+    assert book.facts["managed_by"].read == "kubernetes.managed_by"
 
 
 def test_the_capability_token_restarts_what_is_labelled_and_keeps_a_grace_of_a_day() -> None:

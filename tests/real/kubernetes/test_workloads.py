@@ -342,7 +342,7 @@ def test_a_setting_is_read_where_it_is_live(bench: Bench) -> None:
     bench.cluster.apply(made)
     quarter = 90 * 86400
     assert bench.fact("setting", workload=WEB, variable="TTL") == quarter
-    assert bench.fact("setting", workload=WEB, variable="CACHE") == quarter
+    assert bench.fact("setting", workload=WEB, variable="CACHE", configmap="settings") == quarter
     assert bench.fact("setting", configmap="settings", key="ttl") == quarter
     assert bench.fact("setting", configmap="settings", key="none", default=quarter) == quarter
     assert bench.fact("setting", workload=WEB, variable="NONE", default=60) == 60
@@ -355,6 +355,30 @@ def test_a_setting_is_read_where_it_is_live(bench: Bench) -> None:
         with pytest.raises(Permanent) as caught:
             bench.fact("setting", **given)
         assert LITERAL not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_setting_is_read_from_no_other_configmap_than_the_named_one(bench: Bench) -> None:
+    made = make(bench)
+    for name, data in (("settings", {"TTL": "90d"}), ("others", {"TTL": "30d", "AGE": "1h"})):
+        about = {"name": name, "namespace": bench.namespace}
+        bench.cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": about, "data": data})
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": "CACHE", "valueFrom": {"configMapKeyRef": {"name": "settings", "key": "TTL"}}}]
+    container["envFrom"] = [
+        {"configMapRef": {"name": "settings"}},
+        {"prefix": "MAX_", "configMapRef": {"name": "others"}},
+    ]
+    bench.cluster.apply(made)
+    for configmap in (None, "-", "others"):
+        with pytest.raises(Permanent) as caught:
+            bench.fact("setting", workload=WEB, variable="CACHE", configmap=configmap, default=60)
+        assert caught.value.hint == "name it as configmap"
+    for configmap in (None, "-"):  # it may be there, so the default would be a guess
+        with pytest.raises(Permanent, match="may come from the ConfigMap"):
+            bench.fact("setting", workload=WEB, variable="TTL", configmap=configmap, default=60)
+    assert bench.fact("setting", workload=WEB, variable="TTL", configmap="settings") == 90 * 86400
+    assert bench.fact("setting", workload=WEB, variable="MAX_AGE", configmap="others") == 3600
+    assert bench.fact("setting", workload=WEB, variable="NONE", configmap="settings", default=60) == 60
 
 
 def test_a_duration_is_a_default_too(bench: Bench) -> None:
