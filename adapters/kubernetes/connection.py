@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from adapters.kubernetes.said import said
 from bot.contracts.adapter import Model
 from bot.core.errors import Permanent
 
@@ -19,6 +20,7 @@ class Cluster(Model):
 
     kubeconfig: Path | None = None
     context: str | None = None
+    """A context of the kubeconfig; its current one when nothing is said."""
     timeout: float = 10.0
     """Seconds for one call."""
 
@@ -70,6 +72,7 @@ class Connection:
             else:
                 load_file(str(self._cluster.kubeconfig), self._cluster.context, settings, persist_config=False)
         except Exception:  # noqa: BLE001 - a loader's error quotes the file, and an exec plugin's what it printed
+            self._check_context()
             raise Permanent(
                 f"the credentials for cluster {self.name} cannot be loaded",
                 f"check the file and context under adapters.kubernetes.clusters.{self.name}; "
@@ -78,3 +81,21 @@ class Connection:
         made = client.ApiClient(settings)
         made.user_agent = "keyturn"
         return made
+
+    def _check_context(self) -> None:
+        """Raise `Permanent` when the kubeconfig can be read and has no context of the name that is configured."""
+        from ruamel.yaml import YAML
+
+        path, wanted = self._cluster.kubeconfig, self._cluster.context
+        if path is None or wanted is None:
+            return
+        try:
+            names = [str(one["name"]) for one in YAML(typ="safe").load(path.read_text())["contexts"]]
+        except Exception:  # noqa: BLE001 - it is no kubeconfig, which is told without quoting it
+            return
+        if wanted not in names:
+            raise Permanent(
+                f"the kubeconfig of cluster {self.name} has no context {said(wanted, 100)}",
+                f"correct adapters.kubernetes.clusters.{self.name}.context; "
+                f"it has {', '.join(said(name, 100) for name in names[:20]) or 'none'}",
+            ) from None

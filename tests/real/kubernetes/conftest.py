@@ -27,10 +27,10 @@ TOKEN = "keyturn-R-7-step-0a1b2c3d"
 class Bench:
     """Words of the adapter in one namespace, and the namespace as its owner sees it."""
 
-    def __init__(self, cluster: Cluster, namespace: str, kubeconfig: Path | None) -> None:
+    def __init__(self, cluster: Cluster, namespace: str, kubeconfig: Path | None, context: str | None = None) -> None:
         self.cluster, self.api, self.namespace = cluster, cluster.api, namespace
         self.file = kubeconfig
-        clusters = {"default": {"kubeconfig": str(kubeconfig)}} if kubeconfig else {}
+        clusters = {"default": {"kubeconfig": str(kubeconfig), "context": context}} if kubeconfig else {}
         self.catalog = Catalog({"kubernetes": {"clusters": clusters}}, lambda: self.secrets)
         self.secrets = SecretDoor(self.catalog.store)
 

@@ -117,6 +117,42 @@ def test_a_kubeconfig_that_cannot_be_used_says_so(bench: Bench) -> None:
         bench.fact("active_version", secret="admin")
 
 
+def test_the_context_that_is_configured_is_used_and_no_other(bench: Bench, tmp_path: Path) -> None:
+    """One file for several clusters, as people have it; the context that happens to be current leads nowhere."""
+    bench.secret("admin", {"active": "v1", "key.v1": OLD})
+    limited = bench.cluster.account(bench.namespace, "limited", rules([]))
+    nowhere = "https://127.0.0.1:1"
+    made = [
+        bench.cluster.kubeconfig(tmp_path / "nowhere", context="nowhere", server=nowhere),
+        bench.cluster.kubeconfig(tmp_path / "full", context="full"),
+        bench.cluster.kubeconfig(tmp_path / "limited", limited, context="limited"),
+    ]
+    told = [json.loads(path.read_text()) for path in made]
+    whole = {**told[0], **{kind: [each[kind][0] for each in told] for kind in ("clusters", "users", "contexts")}}
+    assert whole["current-context"] == "nowhere"
+    bench.kubeconfig.write_text(json.dumps(whole))
+
+    def by(context: str | None) -> Bench:
+        return Bench(bench.cluster, bench.namespace, bench.kubeconfig, context)
+
+    assert by("full").fact("active_version", secret="admin") == "v1"
+    with pytest.raises(Permanent, match="may not get Secret admin"):
+        by("limited").fact("active_version", secret="admin")
+    with pytest.raises(Transient, match="cannot be reached"):
+        by(None).fact("active_version", secret="admin")
+    with pytest.raises(Permanent, match="has no context typo") as caught:
+        by("typo").fact("active_version", secret="admin")
+    assert "it has nowhere, full, limited" in caught.value.hint
+    assert "adapters.kubernetes.clusters.default.context" in caught.value.hint
+    del whole["current-context"]
+    bench.kubeconfig.write_text(json.dumps(whole))
+    assert by("full").fact("active_version", secret="admin") == "v1", "a file need not have a current one"
+    whole["contexts"][1]["context"]["cluster"] = "gone"
+    bench.kubeconfig.write_text(json.dumps(whole))
+    with pytest.raises(Permanent, match="cannot be loaded"):
+        by("full").fact("active_version", secret="admin")
+
+
 def test_a_server_that_is_not_the_one_is_not_spoken_to(
     bench: Bench, cluster: Cluster, fault_proxy: FaultProxy, tmp_path: Path
 ) -> None:
