@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -187,7 +188,7 @@ Opener = Callable[..., House]
 
 
 @pytest.fixture
-def open_house(tmp_path: Path) -> Iterator[Opener]:
+def open_house(tmp_path: Path, sqlite_template: Path) -> Iterator[Opener]:
     """Opens houses: `open_house(transport="http", scopes=…, rate_factor=…)`."""
     opened: list[House] = []
     spaces: list[Workspace] = []
@@ -210,6 +211,7 @@ def open_house(tmp_path: Path) -> Iterator[Opener]:
         folder = tmp_path / f"house{len(opened)}"
         (folder / "runbooks").mkdir(parents=True)
         (folder / "runbooks" / "by-hand.yaml").write_text(RUNBOOK + (EMERGENCY if revoke else ""))
+        shutil.copyfile(sqlite_template, folder / "keyturn.db")
         port = _free_port() if transport == "http" else 0
         workspace = Workspace.start(
             manifest=ROOT / FILES["http" if transport == "http" else "socket"],
