@@ -22,6 +22,12 @@ class Library:
     def get(self, name: str) -> tuple[Runbook, str]:
         """The runbook and its content hash; raises `Refused` when there is none of this name."""
         loaded = self._loaded.get(name)
+        if not name:
+            raise Refused(
+                "It has no runbook, so it is rotated by hand: say what was done with the word record, or declare it in "
+                "keyturn.yml with a runbook.",
+                code="no-runbook",
+            )
         if loaded is None:
             near = close_to(name, list(self._loaded))
             advice = f" Did you mean {near[0]}?" if near else " See which there are with: runbooks."

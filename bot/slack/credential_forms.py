@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from bot.core.discovered import usable
 from bot.core.errors import Refused
 from bot.core.identifiers import LONGEST as LONGEST_ID
 from bot.core.identifiers import public_id
@@ -22,7 +23,7 @@ DAYS, REASON, PERSON, GROUP = "days", "reason", "person", "group"
 TYPE, OLD, NEW, OPERATOR = "type", "old", "new", "operator"
 TYPES = ("manual", "scheduled", "emergency", "migration")
 MOST_DAYS = 60
-_TARGET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/-]{0,120}(?:@[A-Za-z0-9][A-Za-z0-9._-]{0,60})?")
+_ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 
 
 def buttons(name: str, environment: str) -> Block:
@@ -42,9 +43,17 @@ def buttons(name: str, environment: str) -> Block:
 
 def target(value: Any) -> str:
     """The credential that a button or a form names. Raises `Refused` for anything else."""
-    if not isinstance(value, str) or not _TARGET.fullmatch(value):
+    if not _is_target(value):
         raise Refused("This button is not one of keyturn's; use the words: /rotate help.", code="bad-button")
-    return value
+    return str(value)
+
+
+def _is_target(value: Any) -> bool:
+    """Whether it may name a credential: declared ones have plain names, and found ones whatever their system says."""
+    if not isinstance(value, str):
+        return False
+    name, at, environment = value.partition("@")
+    return usable(name) and name == name.strip() and (not at or _ENVIRONMENT.fullmatch(environment) is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +70,7 @@ class CredentialNote:
     def read(cls, text: str) -> CredentialNote:
         """Read it back; raises `Refused` for what no form of ours says."""
         name, _, channel = text.rpartition(" ")
-        if not _TARGET.fullmatch(name) or not is_channel(channel):
+        if not _is_target(name) or not is_channel(channel):
             raise Refused("This form is not one of keyturn's; use the words: /rotate help.", code="bad-form")
         return cls(name, "" if channel == "-" else channel)
 

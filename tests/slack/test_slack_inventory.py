@@ -13,6 +13,7 @@ from bot.slack.blocks import section
 from bot.slack.credential_forms import buttons
 from bot.slack.pictures import drawn, native
 from bot.store.records import CredentialRow
+from bot.store.tables import CREDENTIAL
 from playground.workspace.blocks import check_blocks
 from playground.workspace.records import Message
 from tests.slack.conftest import House
@@ -33,10 +34,10 @@ def due_in(house: House, days: float) -> None:
         )
 
 
-def reminder(house: House) -> Message:
+def reminder(house: House, name: str = "door-key") -> Message:
     """A message with the buttons of a reminder, posted by the app as reminders are."""
     assert house.bot.people is not None
-    blocks = [section("`door-key` is due."), buttons("door-key", "production")]
+    blocks = [section("`door-key` is due."), buttons(name, "production")]
     house.bot.people.api.call("chat.postMessage", channel="C0OPS", text="door-key is due.", blocks=blocks)
     return next(one for one in reversed(house.workspace.messages("ops")) if "door-key is due." in one.text)
 
@@ -102,11 +103,45 @@ def test_record_refuses_a_value_beside_its_field(house: House) -> None:
     assert "aB3dE5" not in repr(told)
 
 
-@pytest.mark.parametrize("value", ["", "door-key@production; drop", "<!channel>", "x" * 300])
+FOUND = ("identity.keys:web/kid 7", "gateways:https://edge.example.com:8443/<!channel>&`x`", "found:a (at) b")
+"""Places that nobody declares, as systems name them."""
+
+
+def found(house: House, *names: str) -> None:
+    """Discovered, and declared by nobody."""
+    with house.bot.database.begin() as tx:
+        (known,) = tx.connection.execute(CREDENTIAL.select().where(CREDENTIAL.c.name == "door-key")).mappings()
+        at = {"next_due": tx.now + timedelta(days=6), "expires_at": tx.now + timedelta(days=6), "remind_at": None}
+        as_found = {"source": "discovery", "status": "unmanaged", "runbook": "", "cadence": None} | at
+        for name in names:
+            tx.connection.execute(CREDENTIAL.insert(), {**known, **as_found, "name": name, "place": name})
+
+
+@pytest.mark.parametrize("name", FOUND)
+def test_the_buttons_of_a_credential_that_nobody_declares(house: House, name: str) -> None:
+    found(house, name)
+    message = reminder(house, name)
+    house.workspace.click("alice", message, "credential:snooze")
+    house.modal("alice", "Snooze")
+    house.workspace.submit("alice", {"days": "1", "reason": "release"})
+    house.told("alice", "Nobody is reminded of")
+    assert row(house, name).snoozed_until is not None
+    house.workspace.click("alice", message, "credential:plan")
+    house.told("alice", "has no runbook")
+    house.workspace.click("bob", message, "credential:start")
+    house.wait(lambda: "has no runbook" in (view.words if (view := house.workspace.view("bob")) else ""), "why not")
+    house.workspace.click("alice", message, "credential:not-mine")
+    house.modal("alice", "Not mine")
+    house.workspace.submit("alice", {"reason": "moved teams"})
+    house.told("alice", "has no owner now")
+    assert "@channel" not in message.text
+
+
+@pytest.mark.parametrize("value", ["", "door-key@production; drop", " door-key", "x" * 400, "door\u202ekey"])
 def test_a_button_that_is_not_ours_does_nothing(house: House, value: str) -> None:
     copied: dict[str, Any] = buttons("door-key", "production")
     for one in copied["elements"]:
-        one["value"] = value or "-"
+        one["value"] = value or "@"
     assert house.bot.people is not None
     house.bot.people.api.call("chat.postMessage", channel="C0OPS", text="a copy", blocks=[copied])
     message = next(one for one in house.workspace.messages("ops") if one.text == "a copy")
