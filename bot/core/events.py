@@ -73,6 +73,8 @@ class Event(StrEnum):
     DISOWNED = "credential.disowned"
     RECORDED = "credential.recorded"
     TOLD = "credential.reminded"
+    DELIVERED = "reminder.delivered"
+    UNDELIVERED = "reminder.undelivered"
     AUTOMATIC = "credential.started-by-policy"
     AUTOMATIC_FAILED = "credential.not-started-by-policy"
     DIGEST = "inventory.digest"

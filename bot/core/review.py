@@ -54,6 +54,8 @@ class Facts:
     """Why its owner could not be reached."""
     told: tuple[str, ...] = ()
     """One phrase for each reminder that was sent since it was rotated last: `7d on 2026-11-01 to @dave`."""
+    undelivered: tuple[str, ...] = ()
+    """One phrase for each place that a reminder did not arrive at: `to @dave on 2026-11-01 (user_disabled)`."""
     watched: bool = False
     """Whether what was told is known, rather than only when the next reminder was set for."""
 
@@ -107,6 +109,8 @@ def _alert(facts: Facts) -> str:
         return "No: the inventory had no date for it, so nothing could remind anybody."
     if facts.told:
         return f"Yes: {len(facts.told)} reminder(s) were sent, and none was acted on."
+    if facts.undelivered:
+        return f"Yes, but {len(facts.undelivered)} reminder(s) could not be delivered, and nobody got one."
     if facts.watched and facts.remind_at is None:
         return "No: no reminder was set, and none was sent."
     if facts.remind_at is not None and (facts.last_rotated_at is None or facts.remind_at > facts.last_rotated_at):
@@ -117,10 +121,13 @@ def _alert(facts: Facts) -> str:
 def _owner(facts: Facts) -> str:
     if facts.next_due is None:
         return "No: without a date there was nothing to remind of."
+    missed = f" Not delivered: {'; '.join(facts.undelivered)}." if facts.undelivered else ""
     if facts.owner_finding:
-        return f"No: {facts.owner_finding}"
+        return f"No: {facts.owner_finding}{missed}"
     if facts.told:
-        return f"It was sent: {'; '.join(facts.told)}. Its owner was {facts.owner or 'nobody'}."
+        return f"It was sent: {'; '.join(facts.told)}. Its owner was {facts.owner or 'nobody'}.{missed}"
+    if missed:
+        return f"No:{missed}"
     return "No: nobody was reminded." if facts.watched else ""
 
 

@@ -314,6 +314,11 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
         f"was replaced by {_word(d, 'new', 'a new one')}{_because(d)}{_in_brackets(_word(d, 'proof'))}"
     ),
     Event.TOLD: _reminded,
+    Event.DELIVERED: lambda who, d: f"A reminder arrived at {_word(d, 'to', 'its place')}",
+    Event.UNDELIVERED: lambda who, d: (
+        f"A reminder did not arrive at {_word(d, 'to', 'its place')}{_because(d, 'why')}"
+        f"{'; the next of the route hears of it' if d.get('again') else ''}"
+    ),
     Event.AUTOMATIC: lambda who, d: f"{who} starts its rotation, as the policy says{_because(d)}",
     Event.AUTOMATIC_FAILED: lambda who, d: f"{who} could not start its rotation{_because(d)}",
     Event.DIGEST: lambda who, d: (

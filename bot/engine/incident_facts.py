@@ -70,6 +70,7 @@ def facts_of(reader: Reader, rotation: Rotation) -> Facts:
         expires_at=_moment(known.get("expires_at")),
         owner_finding=known.get("owner_finding", ""),
         told=tuple(known.get("told", ())),
+        undelivered=tuple(known.get("undelivered", ())),
         watched="told" in known,
     )
 

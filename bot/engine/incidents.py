@@ -10,6 +10,7 @@ from bot.core import duration
 from bot.core import incident as core
 from bot.core.decision import LAPSED
 from bot.core.rotation import FINISHED, Rotation, Stage, State
+from bot.engine.arrivals import delivery, failures
 from bot.store.writing import Transaction
 
 _UNBEGUN = frozenset({State.REQUESTED, State.CANCELLED, State.ABANDONED})
@@ -164,9 +165,12 @@ def _known(tx: Transaction, rotation: Rotation) -> tuple[str, dict[str, Any]]:
     if not rows:
         return "", {}
     row, late = rows[0], ""
+    missed: list[str] = []
     if plan.expiry:
         expired = f" at {row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at is not None else ""
         late = f"{plan.credential} expired{expired} while it was in use, and no reminder had prevented that."
+        missed = failures(tx, plan.credential, plan.environment, row.last_rotated_at)
+        late += f" Reminders were not delivered: {'; '.join(missed[-3:])}." if missed else ""
     elif row.next_due is not None and row.next_due <= tx.now:
         late = f"{plan.credential} was due on {row.next_due:%Y-%m-%d} and had not been rotated."
     dates = {"next_due": row.next_due, "last_rotated_at": row.last_rotated_at, "remind_at": row.remind_at}
@@ -180,7 +184,8 @@ def _known(tx: Transaction, rotation: Rotation) -> tuple[str, dict[str, Any]]:
         ]
         also = {
             "owner_finding": row.owner_finding,
-            "told": [f"{one.tier} on {one.told_at:%Y-%m-%d %H:%M} UTC to {', '.join(one.told)}" for one in told],
+            "told": delivery(tx, told),
+            "undelivered": missed,
             "captured": _captured(tx, plan.credential),
         }
     return late, {

@@ -9,6 +9,7 @@ from typing import Any
 from bot.core.events import Entry, Event
 from bot.core.reminders import Rules
 from bot.core.windows import instant
+from bot.engine.arrivals import CLOSED_FOR
 from bot.engine.lane import LONGEST_NAP
 from bot.engine.recipients import Recipients
 from bot.store.database import Database
@@ -61,7 +62,8 @@ class Owners:
         for owner in self._owners():
             why = finder.owner(owner, "").finding if owner else ""
             with self._database.begin() as tx:
-                tx.note_owner(owner, why)
+                if why or f"@{owner}" not in tx.closed_places(tx.now - CLOSED_FOR):  # which may be news by now
+                    tx.note_owner(owner, why)
         with self._database.begin() as tx:
             tx.record_setting(CHECKED, tx.now.isoformat())
 

@@ -51,6 +51,8 @@ class Recipients:
     channels: Mapping[str, str] = field(default_factory=dict)
     """Label -> Slack id; and group -> the channel of the group."""
     route: Collection[str] = ()
+    closed: Mapping[str, str] = field(default_factory=dict)
+    """People (`@alice`) and channels that did not take a message lately, and why."""
     _known: dict[str, tuple[tuple[Recipient, ...], str]] = field(default_factory=dict)
 
     def owner(self, owner: str, channel: str) -> Reached:
@@ -72,9 +74,13 @@ class Recipients:
         """Everybody of several who can be reached."""
         return tuple(dict.fromkeys(one for name in names for one in self._find(name, channel)[0]))
 
+    def instead(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
+        """Everybody of several who can be reached, or the first of the route where none of them can be."""
+        return self.all(names, channel) or (self.first(self.route, channel) if names else ())
+
     def _find(self, name: str, channel: str) -> tuple[tuple[Recipient, ...], str]:
         if name == "channel":
-            return ((Recipient(channel=channel),), "") if channel else ((), "there is no channel")
+            return self._place(channel) if channel else ((), "there is no channel")
         if name in self.policy.groups:
             if name not in self._known:
                 self._known[name] = self._group(name)
@@ -82,15 +88,19 @@ class Recipients:
             if why:
                 return (), why
             home = self.channels.get(name) or channel
-            if home:
+            if home and home not in self.closed:
                 return (Recipient(channel=home),), ""
             return members[:MOST_MEMBERS], ("" if members else f"nobody knows who is in the group {name}")
         if name in self.channels or (name[:1] in "CG" and name.isalnum() and name.isupper()):
-            return (Recipient(channel=self.channels.get(name, name)),), ""
+            return self._place(self.channels.get(name, name))
         if name not in self._known:
             why = self._away(name)
             self._known[name] = ((() if why else (Recipient(f"@{name}"),)), why)
         return self._known[name]
+
+    def _place(self, channel: str) -> tuple[tuple[Recipient, ...], str]:
+        why = self.closed.get(channel)
+        return ((Recipient(channel=channel),), "") if why is None else ((), f"the channel {channel} is closed ({why})")
 
     def _group(self, name: str) -> tuple[tuple[Recipient, ...], str]:
         """Its members; an empty group, or one of people who are all away, is nobody."""
@@ -107,6 +117,8 @@ class Recipients:
 
     def _away(self, name: str) -> str:
         """Why a person cannot be reached. Whoever cannot be looked up now may well be reached later."""
+        if f"@{name}" in self.closed:
+            return f"Slack takes no messages for {name} ({self.closed[f'@{name}']})"
         person = self._declared(name)
         accounts = sorted(person.slack_ids)
         if not accounts:

@@ -19,6 +19,7 @@ from bot.core.policy import Policy
 from bot.core.reminders import Look, Rules, Tier, look, snoozed, tiers
 from bot.core.schedule import Dates
 from bot.core.windows import Calendar
+from bot.engine.arrivals import CLOSED_FOR
 from bot.engine.lane import SHORTEST_NAP, nap_until
 from bot.engine.paging import end_pages, page
 from bot.engine.recipients import Reached, Recipient, Recipients
@@ -81,7 +82,9 @@ class Reminders:
 
     def recipients(self) -> Recipients:
         """Lookups for one turn."""
-        return Recipients(self._policy, self._directory, self._setting.channels, self._setting.rules.route)
+        with self._database.read() as reader:
+            closed = reader.closed_places(reader.now - CLOSED_FOR)
+        return Recipients(self._policy, self._directory, self._setting.channels, self._setting.rules.route, closed)
 
     def _reach(self, rows: Iterable[Heard]) -> _Known:
         """Who hears of each, asked before the transaction, since Slack may take its time."""
@@ -94,7 +97,7 @@ class Reminders:
                 known.owners[place] = finder.owner(*place)
             for stage in rules.stages(row):
                 if (stage.to, place[1]) not in known.stages:
-                    known.stages[(stage.to, place[1])] = finder.all(stage.to, place[1])
+                    known.stages[(stage.to, place[1])] = finder.instead(stage.to, place[1])
         return known
 
     # --- in one transaction -------------------------------------------------------------------------------------------
@@ -211,7 +214,7 @@ class Reminders:
                     tier.at,
                     tx.now,
                     names or ["the pager"],
-                    notices[to[0]] if to else "",
+                    " ".join(notices[recipient] for recipient in to),
                 )
                 for tier in found
             ]

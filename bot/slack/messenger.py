@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from bot.core.errors import KeyturnError, Permanent, Transient
+from bot.engine.arrivals import arrived, undelivered
 from bot.slack.api import LostAnswer, Unreachable
 from bot.slack.drawings import Drawer
 from bot.slack.notices import Teller
@@ -165,13 +166,15 @@ class Messenger:
     def _settle_notice(self, tx: Transaction, row: NoticeRow, outcome: Outcome) -> None:
         match outcome:
             case Shown(ts=ts):
-                tx.sent(row.id, ts)
+                if tx.sent(row.id, ts):
+                    arrived(tx, row)
             case Later():
                 seconds, failures, note = put_off(row, outcome)
                 tx.postpone_notice(row.id, tx.now + self._stretched(seconds), failures, note)
             case Gone(note=note) | Dropped(note=note) | Elsewhere(note=note):
                 log.warning("a notice was given up: %s", note)
-                tx.sent(row.id)
+                if tx.give_up(row.id, note):
+                    undelivered(tx, row, note)
 
     def _settle_drawing(self, tx: Transaction, row: DrawingRow, outcome: Outcome) -> None:
         match outcome:

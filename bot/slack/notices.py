@@ -68,7 +68,7 @@ class Teller:
             return self._answer(row)
         except SlackRefused as error:
             if error.error in CLOSED | {"user_not_found", "user_disabled", "user_not_visible"}:
-                return Dropped(f"nobody to tell: {error.error}")
+                return Dropped(error.error)
             return after(error, "chat.postMessage", row.failures, self._budget)
         except (Transient, Permanent) as error:
             return after(error, "chat.postMessage", row.failures, self._budget)
@@ -111,7 +111,7 @@ class Teller:
         named = row.person.startswith(COPY)
         user = self._names.user(row.person.removeprefix(COPY)) if named else user_of(row.person)
         if not user:
-            return Dropped("nobody to tell: no Slack account is known")
+            return Dropped("no Slack account is known")
         if row.channel and not named and not row.channel.startswith("D"):
             try:
                 whisper(self._api, row.channel, user, message)

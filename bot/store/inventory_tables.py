@@ -83,7 +83,8 @@ class ReminderTable(SQLModel, table=True):
     told: Any = Field(sa_type=Json)
     """To whom: people and channels."""
     notice: str = Field(sa_type=Words)
-    """Key of the notice that says it; several tiers and credentials share one. Empty where nobody had to be told."""
+    """Keys of the notices that say it, with blanks between them; several tiers and credentials share one. Empty where
+    nobody had to be told."""
 
 
 class DiscoveryTable(SQLModel, table=True):

@@ -14,6 +14,8 @@ from bot.store.tables import DRAWING, NOTICE
 
 LOST = "an answer was lost"
 """How the note of a row begins whose message may be posted already: it is looked for before it is posted again."""
+GIVEN_UP = "given up"
+"""How the note of a notice begins that nobody got."""
 OF_INCIDENT = ("room", "status", "timeline", "review")
 """Forms that show the incident beside its rotation: what is wanted of them counts both their changes."""
 _at = DRAWING.c.due_at
@@ -190,10 +192,18 @@ class OutboxWriter(OutboxReader, Writing):
         rows = self._claim(_due_notices, _claim_notice, now, until, limit)
         return [NoticeRow(*row) for row in rows]
 
-    def sent(self, id: int, ts: str = "") -> None:
-        """The notice is out."""
-        statement = update(NOTICE).where(NOTICE.c.id == id)
-        self.connection.execute(statement.values(sent_at=self.now, ts=ts, claimed_until=None))
+    def sent(self, id: int, ts: str = "") -> bool:
+        """The notice is out. False when another replica has settled it."""
+        return self._settle(id, ts=ts, note="")
+
+    def give_up(self, id: int, why: str) -> bool:
+        """The notice cannot be sent to where it was meant for. False when another replica has settled it."""
+        return self._settle(id, note=f"{GIVEN_UP}: {why}"[:300])
+
+    def _settle(self, id: int, **values: Any) -> bool:
+        statement = update(NOTICE).where(NOTICE.c.id == id, text("notice.sent_at IS NULL"))
+        done = self.connection.execute(statement.values(sent_at=self.now, claimed_until=None, **values))
+        return done.rowcount == 1
 
     def postpone_notice(self, id: int, due_at: datetime, failures: int = 0, note: str = "") -> None:
         """Slack could not take it: try again then."""

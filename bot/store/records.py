@@ -173,7 +173,7 @@ class ReminderRow:
     told: Sequence[str]
     """To whom: `@alice`, `slack:T1/U1`, or a channel's id."""
     notice: str
-    """Key of the notice that says it; empty where nobody had to be told."""
+    """Keys of the notices that say it, with blanks between them; empty where nobody had to be told."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,17 +7,19 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import and_, bindparam, func, or_, select, text, tuple_, update
+from sqlalchemy import and_, bindparam, delete, func, or_, select, text, tuple_, update
 
 from bot.core.rotation import OPEN
 from bot.store.columns import micros
 from bot.store.credential_rows import PLAIN, credentials
-from bot.store.outbox import LOST
+from bot.store.outbox import GIVEN_UP, LOST
 from bot.store.records import CredentialRow, NoticeRow, ReminderRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import CREDENTIAL, NOTICE, REMINDER, ROTATION, SETTING
 
 _CHUNK = 400
+CLOSED = "undelivered."
+"""What the key of a setting begins with that says of a person or a channel why it takes no messages."""
 _LOCK = 0x6B65797475_7231  # "keytur1", for pg_try_advisory_xact_lock
 _C = CREDENTIAL.c
 _owner = func.coalesce(_C.owner_override, _C.owner).label("owner")
@@ -144,6 +146,24 @@ class ReminderReader(Session):
         )
         return [(asked, until) for asked, until in self.connection.execute(query)]
 
+    def told_in(self, notice: str) -> list[ReminderRow]:
+        """Everything that a message tells; rare, since it looks at every reminder."""
+        query = select(REMINDER).where(REMINDER.c.notice.contains(notice, autoescape=True))
+        rows = [ReminderRow(*row) for row in self.connection.execute(query)]
+        return [row for row in rows if notice in row.notice.split()]
+
+    def arrivals(self, notices: Collection[str]) -> dict[str, datetime | None]:
+        """Those of these messages that were not given up, and when Slack took them."""
+        query = select(NOTICE.c.key, NOTICE.c.sent_at).where(
+            NOTICE.c.key.in_(list(notices)), NOTICE.c.note.not_like(f"{GIVEN_UP}%")
+        )
+        return {key: sent_at for key, sent_at in self.connection.execute(query)}
+
+    def closed_places(self, since: datetime) -> dict[str, str]:
+        """People and channels that did not take a message lately, and why."""
+        query = select(SETTING.c.key, SETTING.c.value).where(SETTING.c.key.like(f"{CLOSED}%"), SETTING.c.at > since)
+        return {key.removeprefix(CLOSED): value for key, value in self.connection.execute(query)}
+
 
 class ReminderWriter(ReminderReader, Writing):
     """Taking what is due, and saying that it was told."""
@@ -197,6 +217,21 @@ class ReminderWriter(ReminderReader, Writing):
         """Change what a message that waits will say."""
         statement = update(NOTICE).where(NOTICE.c.id == id)
         self.connection.execute(statement.values(text=text, payload=payload, urgent=urgent))
+
+    def close_place(self, place: str, why: str) -> None:
+        """Remember that a person or a channel does not take messages."""
+        statement: Any = upsert(SETTING, self.connection).values(key=CLOSED + place, value=why, at=self.now)
+        values = {"value": statement.excluded.value, "at": statement.excluded.at}
+        self.connection.execute(statement.on_conflict_do_update(index_elements=[SETTING.c.key], set_=values))
+
+    def untell(self, rows: Sequence[ReminderRow]) -> None:
+        """These tiers reached nobody: their credentials are looked at anew, soon."""
+        for name, environment in sorted({(row.credential, row.environment) for row in rows}):
+            self.look_again(name, environment)
+        key = tuple_(REMINDER.c.credential, REMINDER.c.environment, REMINDER.c.expiry, REMINDER.c.tier)
+        keys = [(row.credential, row.environment, row.expiry, row.tier) for row in rows]
+        for begin in range(0, len(keys), _CHUNK):
+            self.connection.execute(delete(REMINDER).where(key.in_(keys[begin : begin + _CHUNK])))
 
     def note_owner(self, owner: str, finding: str) -> None:
         """Why this owner cannot be reached, on everything that is theirs; empty when they can be."""

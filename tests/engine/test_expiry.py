@@ -18,6 +18,7 @@ from bot.core.errors import Refused
 from bot.core.policy import PersonKind
 from bot.core.rotation import Rotation, Stage, State
 from bot.core.words import parse
+from bot.engine.arrivals import arrived, undelivered
 from bot.engine.incidents import nudge
 from bot.settings import read_environment, read_settings
 from bot.store.tables import CREDENTIAL, NOTICE, REMINDER
@@ -280,6 +281,38 @@ def test_who_was_reminded_when_stands_in_the_review(desk: Desk) -> None:
     assert "@alice, C0OPS" in review["owner"]
     assert "it expires on" in review["query"]
     assert review["missing"].startswith("No: its owner is alice")
+
+
+def test_a_reminder_that_did_not_arrive_counts_as_none(desk: Desk) -> None:
+    now = desk.bot.database.now()
+    with desk.bot.database.begin() as tx:
+        for to, person in (("@alice", "@alice"), ("C0OPS", "")):
+            payload = {"reminder": {"items": [{"credential": "door-key"}], "count": 1}}
+            tx.add_notice(f"remind-{to}-1", person, "" if person else to, "due", payload)
+            row = {
+                "credential": "door-key", "environment": "production", "expiry": now - DAY, "tier": f"{len(to)}d",
+                "due_at": now - 8 * DAY, "told_at": now - 8 * DAY, "told": [to], "notice": f"remind-{to}-1",
+            }  # fmt: skip
+            tx.connection.execute(REMINDER.insert(), row)
+    with desk.bot.database.begin() as tx:
+        for row in tx.claim_notices(tx.now, tx.now):
+            if row.person:
+                assert tx.give_up(row.id, "user_disabled")
+                undelivered(tx, row, "user_disabled")
+            else:
+                assert tx.sent(row.id, "1.0")
+                arrived(tx, row)
+    desk.expire()
+    answer = desk.say("alice", "expired door-key")
+    review = desk.say("alice", "incident R-1").data["review"]
+    assert review["alert"].startswith("Yes: 1 reminder(s) were sent")
+    assert review["owner"].startswith("No: Slack takes no messages for alice (user_disabled). Not delivered: to @alice")
+    with desk.bot.database.begin() as tx:
+        tx.update_credential("door-key", "production", owner_finding="")
+    with desk.bot.database.read() as reader:
+        known = reader.history(rotation="R-1", event="incident.opened")[0].detail["known"]
+    assert "to C0OPS, delivered on" in known["told"][0]
+    assert answer.good
 
 
 def test_the_audit_is_captured_at_the_beginning(desk: Desk) -> None:

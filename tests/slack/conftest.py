@@ -251,6 +251,13 @@ def open_house(tmp_path: Path, sqlite_template: Path) -> Iterator[Opener]:
 
 
 @pytest.fixture
+def workspace() -> Iterator[Workspace]:
+    """A workspace alone, without a bot in it."""
+    with Workspace.start(manifest=ROOT / FILES["socket"], rate_factor=0.0) as started:
+        yield started
+
+
+@pytest.fixture
 def house(open_house: Opener) -> House:
     """A bot over Socket Mode."""
     return open_house()

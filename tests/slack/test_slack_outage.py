@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -11,16 +11,9 @@ from bot.store.database import Database
 from playground.workspace.seed import BOT_USER
 from playground.workspace.workspace import Workspace
 from tests.engine.keeping_stage import DAY, MONDAY, Keep, declared
-from tests.slack.conftest import ROOT
 from tests.slack.mail import NOBODY_LISTENS, Mail
 
 pytestmark = pytest.mark.timeout(120)
-
-
-@pytest.fixture
-def workspace() -> Iterator[Workspace]:
-    with Workspace.start(manifest=ROOT / "manifest.yml", rate_factor=0.0) as started:
-        yield started
 
 
 @pytest.fixture

@@ -1,0 +1,98 @@
+"""What becomes of reminders on their way: when one arrived, and who hears instead of a place that takes none.
+
+A reminder that nobody got was not told: its tiers are looked at anew, and go to the next of the route.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from bot.core.events import Entry, Event
+from bot.store.reading import Reader
+from bot.store.records import NoticeRow, ReminderRow
+from bot.store.writing import Transaction
+
+CLOSED_FOR = timedelta(days=1)
+"""How long a place that did not take a message gets no others; then it is tried again."""
+KINDS = ("reminder", "digest", "alert")
+"""What is sent to whom a credential concerns, rather than to who asked for something."""
+LISTED = 30
+"""Credentials that one row of the audit names; it counts the others."""
+
+
+def arrived(tx: Transaction, row: NoticeRow) -> None:
+    """Slack has taken it. In the transaction that notes so, and only in the first."""
+    told = _told(row.payload)
+    if told is not None:
+        names = sorted({str(item.get("credential", "")) for item in told.get("items", ())})
+        detail = {
+            "to": _to(row),
+            "notice": row.key,
+            "credentials": names[:LISTED],
+            "count": told.get("count", len(names)),
+        }
+        tx.audit(Entry(Event.DELIVERED, "keyturn", credential=names[0] if len(names) == 1 else "", detail=detail))
+
+
+def undelivered(tx: Transaction, row: NoticeRow, why: str) -> None:
+    """Slack takes it neither now nor later. In the transaction that gives it up, and only in the first.
+
+    Whatever was told in it and in no other message is told anew, as if it had never been: the place is known as closed
+    by then, and the next of the route hears of it.
+    """
+    if not any(isinstance(row.payload.get(kind), Mapping) for kind in KINDS):
+        return
+    to = _to(row)
+    tx.close_place(to, why)
+    if to.startswith("@"):
+        tx.note_owner(to[1:], f"Slack takes no messages for {to[1:]} ({why}).")
+    told = tx.told_in(row.key)
+    others = set(tx.arrivals({key for one in told for key in one.notice.split() if key != row.key}))
+    anew = [one for one in told if not others.intersection(one.notice.split())]
+    for name, environment in sorted({(one.credential, one.environment) for one in told}):
+        mine = [one for one in told if (one.credential, one.environment) == (name, environment)]
+        detail = {
+            "environment": environment,
+            "tiers": [one.tier for one in mine],
+            "to": to,
+            "why": why,
+            "notice": row.key,
+            "again": any(one in anew for one in mine),
+        }
+        tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=name, detail=detail))
+    tx.untell(anew)
+    alert = row.payload.get("alert")
+    if isinstance(alert, Mapping):
+        detail = {"environment": str(alert.get("environment", "")), "to": to, "why": why, "notice": row.key}
+        tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=str(alert.get("credential", "")), detail=detail))
+
+
+def delivery(reader: Reader, told: Sequence[ReminderRow]) -> list[str]:
+    """One phrase for each reminder: what it was, to whom it went, and whether it arrived there."""
+    found = reader.arrivals({key for one in told for key in one.notice.split()})
+    phrases = []
+    for one in told:
+        at = [found.get(key) for key in one.notice.split()]
+        seen = [moment for moment in at if moment is not None]
+        state = f"delivered on {min(seen):%Y-%m-%d %H:%M} UTC" if seen else "not delivered yet"
+        said = f"{one.tier} on {one.told_at:%Y-%m-%d %H:%M} UTC to {', '.join(one.told)}"
+        phrases.append(f"{said}, {state}" if at else said)
+    return phrases
+
+
+def failures(reader: Reader, name: str, environment: str, since: datetime | None) -> list[str]:
+    """One phrase for each place that a reminder of this credential did not arrive at, the oldest first."""
+    rows = reader.history(credential=name, event=Event.UNDELIVERED, limit=LISTED)
+    mine = [row for row in rows if row.detail.get("environment") == environment and (since is None or row.at >= since)]
+    return [f"to {row.detail['to']} on {row.at:%Y-%m-%d %H:%M} UTC ({row.detail['why']})" for row in reversed(mine)]
+
+
+def _told(payload: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    found = payload.get("reminder")
+    return found if isinstance(found, Mapping) else None
+
+
+def _to(row: NoticeRow) -> str:
+    return row.person or row.channel

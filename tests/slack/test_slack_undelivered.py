@@ -1,0 +1,122 @@
+"""Reminders that do not arrive: the audit says so, and the next of the route hears, once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from bot.core.reminders import Rules, Stage
+from bot.engine.arrivals import undelivered
+from bot.store.database import Database
+from playground.workspace.workspace import Workspace
+from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+from tests.slack.mail import Mail
+
+RULES = Rules(escalation=(Stage(7 * DAY, ("channel",)),), route=("channel", "@nobody", "security"))
+
+
+@pytest.fixture
+def keep(sqlite_database: Database) -> Keep:
+    return a_keep(sqlite_database)
+
+
+def a_keep(database: Database, owner: str = "alice", left: int = 30) -> Keep:
+    keep = Keep(database, RULES)
+    keep.declare(declared("key", owner, channel="C0OPS"))
+    keep.rotated("key", MONDAY - (90 - left) * DAY)
+    return keep
+
+
+def said(workspace: Workspace, channel: str = "ops") -> int:
+    return len([one for one in workspace.messages(channel) if one.metadata and "key" in one.words])
+
+
+GONE: dict[str, Callable[[Workspace], object]] = {
+    "the account is deactivated": lambda workspace: workspace.deactivate("alice"),
+    "direct messages are closed": lambda workspace: workspace.faults.web(
+        "conversations.open", times=None, error="missing_scope"
+    ),
+    "every post is refused": lambda workspace: workspace.faults.web(
+        "chat.postMessage", times=None, error="no_text", channel=workspace.place("alice", "@keyturn").id
+    ),
+}
+
+
+@pytest.mark.parametrize("how", GONE)
+def test_a_reminder_that_does_not_reach_its_owner_goes_to_the_next(keep: Keep, workspace: Workspace, how: str) -> None:
+    mail = Mail(keep, workspace)
+    GONE[how](workspace)
+    mail.pass_hours(6, each=6)
+    assert said(workspace) == 1
+    (failed,) = keep.audit("reminder.undelivered")
+    assert (failed.credential, failed.detail["environment"], failed.detail["to"]) == ("key", PRODUCTION, "@alice")
+    assert failed.detail["tiers"]
+    assert failed.detail["why"]
+    assert [row.detail["told"] for row in keep.audit("credential.reminded")] == [["@alice"], ["C0OPS"]]
+    assert [row.detail["to"] for row in keep.audit("reminder.delivered")] == ["C0OPS"]
+    assert "Slack takes no messages for alice" in keep.row("key").owner_finding
+    assert len(keep.told()) == len(set(keep.told()))
+
+
+def test_where_the_channel_is_archived_as_well_the_next_but_one_hears(keep: Keep, workspace: Workspace) -> None:
+    mail = Mail(keep, workspace)
+    workspace.deactivate("alice")
+    workspace.archive("ops")
+    mail.pass_hours(1, each=5)
+    assert [row.detail["to"] for row in keep.audit("reminder.undelivered")] == ["@alice", "C0OPS"]
+    assert [row.detail["to"] for row in keep.audit("reminder.delivered")] == ["@bob"]
+    assert len(mail.read("bob")) == 1
+
+
+def test_what_somebody_else_got_is_not_told_again(sqlite_database: Database, workspace: Workspace) -> None:
+    """A week ahead its owner and the channel hear it at once: of these the channel has it."""
+    keep = a_keep(sqlite_database, left=7)
+    mail = Mail(keep, workspace)
+    workspace.deactivate("alice")
+    mail.pass_hours(6, each=60)
+    assert said(workspace) == 1
+    (failed,) = keep.audit("reminder.undelivered")
+    assert failed.detail["again"] is False
+    assert len(keep.audit("credential.reminded")) == 1
+
+
+def test_a_closed_place_is_tried_again_after_a_day(keep: Keep, workspace: Workspace) -> None:
+    mail = Mail(keep, workspace)
+    workspace.deactivate("alice")
+    mail.pass_hours(1, each=20)
+    workspace.reactivate("alice")
+    keep.go_to(MONDAY + 17 * DAY)
+    mail.pass_hours(1, each=20)
+    assert [row.detail["to"] for row in keep.audit("reminder.delivered")] == ["C0OPS", "@alice"]
+
+
+def test_two_replicas_that_give_up_the_same_message_tell_it_anew_once(database: Database) -> None:
+    keep = a_keep(database)
+    keep.turn()
+    (row,) = keep.notices()
+    for _ in range(2):
+        with database.begin() as tx:
+            if tx.give_up(row.id, "user_disabled"):
+                undelivered(tx, row, "user_disabled")
+    keep.turn()
+    assert [one.channel for one in keep.notices(unsent=True)] == ["C0OPS"]
+    assert len(keep.audit("reminder.undelivered")) == 1
+    assert len(keep.told()) == len(set(keep.told())) == 1
+
+
+def test_a_message_that_is_given_up_tells_no_other_anew(database: Database) -> None:
+    keep = Keep(database, RULES)
+    keep.declare(*(declared(name, owner) for name, owner in (("key", "alice"), ("key-2", "bob"))))
+    for name in ("key", "key-2"):
+        keep.rotated(name, MONDAY - 60 * DAY)
+    keep.turn()
+    row = next(one for one in keep.notices() if one.person == "@alice")
+    before = {told for told in keep.told() if told[0] == "key-2"}
+    with database.begin() as tx:
+        assert tx.give_up(row.id, "is_archived")
+        undelivered(tx, row, "is_archived")
+    assert {told for told in keep.told()} == before
+    keep.database.clock.advance(HOUR)
+    keep.turn()
+    assert {name for name, _, _ in keep.told()} == {"key", "key-2"}
