@@ -128,6 +128,7 @@ def _data(one: CredentialView) -> dict[str, Any]:
         "environment": one.environment,
         "class": one.kind,
         "owner": one.owner,
+        "declared_owner": one.declared_owner,
         "status": one.status,
         "standing": one.standing,
         "next_due": _iso(one.next_due),
@@ -136,6 +137,7 @@ def _data(one: CredentialView) -> dict[str, Any]:
         "open_rotation": f"R-{one.open_rotation}" if one.open_rotation else None,
         "overlaps": one.open_overlaps,
         "snoozed_until": _iso(one.snoozed_until),
+        "snooze_note": one.snooze_note,
         "findings": list(one.findings),
     }
 
@@ -145,13 +147,13 @@ def _row(one: CredentialView) -> tuple[str, ...]:
     if one.standing in ("overdue", "expired"):
         due += f" ({one.standing})"
     last = f"{one.last_rotated_at:%Y-%m-%d}" if one.last_rotated_at else "never"
-    return one.name, one.environment, one.owner or "nobody", due, last, "; ".join(_now(one))
+    return one.name, one.environment, one.whose, due, last, "; ".join(_now(one))
 
 
 def _now(one: CredentialView) -> list[str]:
     told = [f"R-{one.open_rotation} is open"] if one.open_rotation else []
     if one.open_overlaps:
         told.append(f"{one.open_overlaps} old one(s) being retired")
-    if one.snoozed_until:
-        told.append(f"snoozed until {one.snoozed_until:%Y-%m-%d}")
+    if one.snoozed:
+        told.append(one.snoozed)
     return [*told, *one.findings]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bot.contracts.command import Answer, Call, Need, Rotations, Summary, Table
+from bot.contracts.command import Answer, Call, CredentialView, Need, Rotations, Summary, Table
 from bot.core.errors import Refused
 from bot.core.rotation import OPEN, Overlap, Rotation, Stage
 from bot.core.words import rotation_number
@@ -35,6 +35,9 @@ def _of_credential(call: Call, rotations: Rotations) -> Answer:
         "credential": view.name,
         "environment": view.environment,
         "owner": view.owner,
+        "declared_owner": view.declared_owner,
+        "snoozed_until": view.snoozed_until.isoformat() if view.snoozed_until else None,
+        "snooze_note": view.snooze_note,
         "due": view.next_due.isoformat() if view.next_due else None,
         "open_rotation": f"R-{view.open_rotation}" if view.open_rotation else None,
     }
@@ -45,11 +48,17 @@ def _of_credential(call: Call, rotations: Rotations) -> Answer:
             raise
         due = f"is due on {view.next_due:%Y-%m-%d}" if view.next_due else "is not scheduled"
         text = (
-            f"{view.name} in {view.environment} belongs to {view.owner or 'nobody'} and {due}; keyturn has never "
-            f"rotated it. Begin with: start {view.name}."
+            f"{view.name} in {view.environment} belongs to {view.whose} and {due}; keyturn has never "
+            f"rotated it.{_kept(view)} Begin with: start {view.name}."
         )
         return Answer(text, data=data)
-    return replace(told, data=data | told.data)
+    changed = f" It belongs to {view.whose}." if view.owner != view.declared_owner else ""
+    return replace(told, text=f"{told.text}{changed}{_kept(view)}", data=data | told.data)
+
+
+def _kept(view: CredentialView) -> str:
+    """The snooze that somebody asked for."""
+    return f" Its reminders are {view.snoozed}." if view.snoozed else ""
 
 
 def _all(call: Call, rotations: Rotations) -> Answer:

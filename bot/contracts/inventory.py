@@ -52,6 +52,22 @@ class CredentialView:
     starts_at: datetime | None = None
     """When policy starts its rotation by itself."""
 
+    @property
+    def whose(self) -> str:
+        """Its owner, beside the one of the file where that was changed in chat: `bob (file: alice)`."""
+        if self.owner == self.declared_owner:
+            return self.owner or "nobody"
+        by = "system" if self.status == "unmanaged" else "file"
+        return f"{self.owner or 'nobody'} ({by}: {self.declared_owner or 'nobody'})"
+
+    @property
+    def snoozed(self) -> str:
+        """Until when its reminders are put off, by whom and why; empty where they are not."""
+        if self.snoozed_until is None:
+            return ""
+        note = f" ({self.snooze_note})" if self.snooze_note else ""
+        return f"snoozed until {self.snoozed_until:%Y-%m-%d}{note}"
+
 
 @dataclass(frozen=True, slots=True)
 class Filters:
@@ -195,8 +211,8 @@ class Inventory(Protocol):
         """The load of the weeks to come, collisions, and approvers who are missing."""
         ...
 
-    def findings(self, call: Call, *, limit: int = 100) -> Sequence[Finding]:
-        """What needs a person, of what this person may see."""
+    def findings(self, call: Call, *, owner: str = "", limit: int = 100) -> Sequence[Finding]:
+        """What needs a person, of what this person may see: of everything, or of what one owner has."""
         ...
 
     def reminders(self, call: Call, name: str, *, limit: int = 20) -> Sequence[Told]:

@@ -112,10 +112,10 @@ class InventoryDesk:
             return replace(filters, owner=self._policy.resolve_person(f"slack:{mention[1]}").id)
         return replace(filters, owner=given.removeprefix("@"))
 
-    def findings(self, call: Call, *, limit: int = 100) -> Sequence[Finding]:
-        """What needs a person."""
+    def findings(self, call: Call, *, owner: str = "", limit: int = 100) -> Sequence[Finding]:
+        """What needs a person: of everything, or of what one owner has."""
         with self._database.read() as reader:
-            rows = self._visible(reader, call, Wanted(findings=True), limit, None)
+            rows = self._visible(reader, call, Wanted(findings=True, owner=owner or None), limit, None)
             found = [finding for row in rows for finding in findings_of(row)]
         route = ", ".join(self._rules.route)
         routed = [

@@ -55,7 +55,7 @@ class Homes:
         self._budget = budget
         self._shown: dict[str, bytes] = {}
         """Account -> digest of what stands there, as far as we know."""
-        self._counted: tuple[float, Mapping[str, int], Sequence[Finding]] | None = None
+        self._counted: tuple[float, Mapping[str, int]] | None = None
         self._now = monotonic
         self._lock = Lock()
         self._watched: OrderedDict[str, float] = OrderedDict()
@@ -150,8 +150,8 @@ class Homes:
         running = self._rotations.recent(call, only_open=True, limit=MOST_OPEN)
         asked = [self._rotations.find(call, f"R-{one.number}") for one in running if one.state == "requested"]
         waiting = self._waiting(person, running, {one.number: one for one in asked})
-        mine = self._owned(call)
-        counts, findings = self._overview(call)
+        owners = self._owners(call.person)
+        mine = self._owned(call, owners)
         return Board(
             waiting,
             running[:MOST_SHOWN],
@@ -159,8 +159,8 @@ class Homes:
             notes,
             urgent=frozenset(one.number for one in asked if one.plan.emergency),
             mine=bool(mine),
-            counts=counts,
-            findings=findings,
+            counts=self._counts(call),
+            findings=self._findings(call, owners),
             more_running=len(running) > MOST_SHOWN,
         )
 
@@ -182,15 +182,27 @@ class Homes:
                 found.append(one)
         return sorted(found, key=lambda one: not asked[one.number].plan.emergency)
 
-    def _owned(self, call: Call) -> list[CredentialView]:
+    def _owners(self, person: Person) -> list[str]:
+        """The person, and groups of theirs."""
+        groups = [name for name, who in self._members(sorted(self._policy.groups)).items() if person.id in (who or ())]
+        return [person.id, *groups[:MOST_GROUPS]]
+
+    def _owned(self, call: Call, owners: Sequence[str]) -> list[CredentialView]:
         """The next due of those that the person owns, and of those that a group of theirs owns."""
-        me = call.person.id
-        groups = [name for name, who in self._members(sorted(self._policy.groups)).items() if me in (who or ())]
         found: list[CredentialView] = []
-        for owner in [me, *groups[:MOST_GROUPS]]:
+        for owner in owners:
             filters = Filters(within=EVER, owner=owner)
             found += self._rotations.inventory.search(call, filters, limit=MOST_SHOWN).rows
         return sorted(found, key=lambda one: (str(one.next_due), one.name))[:MOST_SHOWN]
+
+    def _findings(self, call: Call, owners: Sequence[str]) -> list[Finding]:
+        """What needs somebody: first of what is the person's, then of what else they may see."""
+        found: dict[Finding, None] = {}
+        for owner in (*owners, ""):
+            if len(found) < MOST_FINDINGS:
+                listed = self._rotations.inventory.findings(call, owner=owner, limit=MOST_FINDINGS)
+                found |= dict.fromkeys(listed)
+        return list(found)[:MOST_FINDINGS]
 
     def _members(self, names: Collection[str]) -> dict[str, frozenset[str] | None]:
         """Members as last read; Slack is asked for those of whom nothing recent is known."""
@@ -198,15 +210,13 @@ class Homes:
         unknown = [name for name, who in found.items() if who is None]
         return found | dict(self._directory.groups(unknown)) if unknown else found
 
-    def _overview(self, call: Call) -> tuple[Mapping[str, int], Sequence[Finding]]:
-        """The whole inventory in a few lines: the same for everybody, so that it is counted once for all tabs."""
+    def _counts(self, call: Call) -> Mapping[str, int]:
+        """How all credentials stand: numbers, the same for everybody, so that they are counted once for all tabs."""
         with self._lock:
             known = self._counted
         if known is not None and self._now() - known[0] < COUNTED_SECONDS:
-            return known[1], known[2]
-        inventory = self._rotations.inventory
-        counts = inventory.counts(call, Filters())
-        findings = inventory.findings(call, limit=MOST_FINDINGS)
+            return known[1]
+        counts = self._rotations.inventory.counts(call, Filters())
         with self._lock:
-            self._counted = (self._now(), counts, findings)
-        return counts, findings
+            self._counted = (self._now(), counts)
+        return counts

@@ -70,7 +70,7 @@ def _line(reader: Reader, item: Mapping[str, Any]) -> str:
     under_way = f" · R-{now.open_rotation} is open" if now.open_rotation else ""
     last = f" · last rotated {date(now.last_rotated_at)}" if now.last_rotated_at else ""
     ends = _ENDS.get(now.standing, "is due")
-    owner = f" · owner {escape(now.owner, 80)}" if now.owner else " · *no owner*"
+    owner = f" · owner {escape(now.whose, 120)}" if now.owner else " · *no owner*"
     snoozed = f" · snoozed until {date(now.snoozed_until)}" if now.snoozed_until else ""
     findings = f"\n_{escape(' '.join(now.findings), 400)}_" if now.findings else ""
     return f"{called} {ends} {date(due)}{under_way}{last}{owner}{snoozed}{findings}"

@@ -98,6 +98,28 @@ def test_a_snooze_needs_a_reason_and_never_outlives_the_date(desk: Desk) -> None
         desk.say("alice", 'snooze door-key 1 --reason "later"')
 
 
+def test_what_chat_changed_is_shown_beside_the_file(desk: Desk) -> None:
+    due_in(desk, 6)
+    assert "door-key in production belongs to alice and" in desk.say("alice", "status door-key").text
+    desk.say("alice", "own door-key --to bob")
+    desk.say("bob", 'snooze door-key 12h --reason "release week"')
+    said = desk.say("alice", "list door-key")
+    assert said.table is not None
+    (row,) = said.table.rows
+    assert row[2] == "bob (file: alice)"
+    assert "snoozed until 20" in row[5]
+    assert "(bob: release week)" in row[5]
+    (data,) = said.data["credentials"]
+    assert (data["owner"], data["declared_owner"], data["snooze_note"]) == ("bob", "alice", "bob: release week")
+    told = desk.say("alice", "status door-key")
+    assert "belongs to bob (file: alice)" in told.text
+    assert "Its reminders are snoozed until 20" in told.text
+    assert (told.data["declared_owner"], told.data["snooze_note"]) == ("alice", "bob: release week")
+    assert told.data["snoozed_until"]
+    desk.say("bob", 'own door-key --not-mine --reason "moved"')
+    assert "nobody (file: alice)" in desk.say("alice", "list door-key").table.rows[0][2]  # type: ignore[union-attr]
+
+
 def test_a_rotation_by_hand_is_recorded(desk: Desk) -> None:
     said = desk.say("alice", 'record door-key --old key-7 --new key-8 --reason "lost in a taxi" --operator "Dave"')
     assert "by hand is recorded" in said.text

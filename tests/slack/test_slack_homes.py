@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 from bot.contracts.command import CredentialView, Finding
@@ -49,11 +52,34 @@ def test_what_is_late_comes_first_with_its_next_actions(house: House) -> None:
     house.modal("alice", "Rotate door-key")
 
 
+def test_what_chat_changed_stands_beside_the_file() -> None:
+    one = replace(credential("key", "soon"), owner="bob", declared_owner="alice", snooze_note="bob: <!channel>")
+    said = json.dumps(home(Board((), (), [one])), ensure_ascii=False)
+    assert "bob (file: alice)" in said
+    assert "(bob: &lt;!channel&gt;)" in said
+    same = replace(one, owner="alice", snoozed_until=None)
+    assert "file:" not in json.dumps(home(Board((), (), [same])))
+
+
+def test_ones_own_findings_come_first(house: House) -> None:
+    with house.bot.database.begin() as tx:
+        many = [(f"aa-{n:02}", "bob") for n in range(30)] + [("zz-mine", "carol"), ("zz-ours", "sec-oncall")]
+        rows = (Declared(name, "production", "key", owner, "by-hand", None) for name, owner in many)
+        tx.apply_credentials(rows, partial=True)
+    for user, wanted in (("carol", ["zz-mine"]), ("bob", [])):
+        house.workspace.open_home(user)
+        view = house.wait(lambda user=user: house.workspace.home(user), timeout=30)  # type: ignore[misc]
+        listed = re.findall(r"(aa-\d\d|zz-\w+)` in production · It", view.words)
+        assert len(listed) == 10
+        assert [name for name in listed if name.startswith("zz-mi")] == wanted
+        assert listed[: len(wanted)] == wanted
+
+
 def test_what_is_refused_there_is_told_in_a_direct_message(house: House) -> None:
     """There is no channel to whisper in."""
     state = house.workspace.state
     alice = state.user("alice")
-    button = {"type": "button", "action_id": "credential:plan", "block_id": "b", "value": "not a credential!"}
+    button = {"type": "button", "action_id": "credential:plan", "block_id": "b", "value": "@production"}
     payload = {
         "type": "block_actions",
         "team": {"id": "T0KEYTURN", "domain": "keyturn"},
