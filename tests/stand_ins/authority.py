@@ -22,13 +22,17 @@ class Authority:
         self.certificate = self._sign(self._name, self._key.public_key(), timedelta(days=30), authority=True)
         self.pem = self.certificate.public_bytes(Encoding.PEM).decode()
 
+    @property
+    def key_pem(self) -> str:
+        """Its private key, for whoever else issues in its name."""
+        return _key_pem(self._key)
+
     def issue(self, life: timedelta = timedelta(days=10)) -> tuple[x509.Certificate, str]:
         """A server's certificate, and PEM of it with its key."""
         key = ec.generate_private_key(ec.SECP256R1())
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
         made = self._sign(name, key.public_key(), life, authority=False)
-        secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
-        return made, made.public_bytes(Encoding.PEM).decode() + secret
+        return made, made.public_bytes(Encoding.PEM).decode() + _key_pem(key)
 
     def _sign(
         self, name: x509.Name, key: ec.EllipticCurvePublicKey, life: timedelta, *, authority: bool
@@ -53,6 +57,10 @@ class Authority:
             here = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
             made = made.add_extension(x509.SubjectAlternativeName([here]), critical=False)
         return made.sign(self._key, SHA256())
+
+
+def _key_pem(key: ec.EllipticCurvePrivateKey) -> str:
+    return key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode()
 
 
 @functools.cache
