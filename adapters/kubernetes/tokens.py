@@ -375,7 +375,10 @@ TRACKING = ("kube-system", "kube-apiserver-legacy-service-account-token-tracking
 
 
 class TokenLastUsed(Placed, Sensor):
-    """When the token of a token Secret was last used, by the day. The cluster does not tell this of other tokens."""
+    """When the token of a token Secret was last used, by the day.
+
+    The API server notes it on the Secret. Of bound tokens it notes nothing; only its audit log shows their use.
+    """
 
     permissions = ("secrets: get", "configmaps: get")
     named = ON_SECRET
@@ -396,7 +399,8 @@ class TokenLastUsed(Placed, Sensor):
         found = self.client.get(run, place)
         if found.get("type") != "kubernetes.io/service-account-token":
             raise Permanent(
-                f"the cluster does not say when {place} was last used", "use metrics or logs of whoever accepts it"
+                f"the cluster does not say when {place} was last used",
+                "use metrics or logs of whoever accepts it; of bound tokens only the API server's audit log tells",
             )
         tracking = self.client.get(run, Place(p.cluster, "configmaps", *TRACKING))
         since = max(_day((tracking.get("data") or {}).get("since")), _day(found["metadata"].get("creationTimestamp")))

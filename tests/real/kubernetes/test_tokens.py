@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from bot.contracts.adapter import Absent, Present
+from adapters.kubernetes.tokens import LAST_USED
+from bot.contracts.adapter import Absent, Present, Sighting
 from bot.core.errors import Permanent, Transient
 from bot.core.secret import Secret, SecretReference
+from playground.cluster.api import Api
 from tests.real.kubernetes.conftest import TOKEN, Bench
 
 LEGACY = "kubernetes.io/service-account-token"
@@ -113,19 +116,52 @@ def test_a_token_for_somebody_else_is_reviewed_for_them(bench: Bench, given: dic
     assert bench.check("token_refused", secret=made["secret"]).passed
 
 
-def test_the_cluster_tells_when_a_token_secret_was_last_used(bench: Bench) -> None:
+def test_the_cluster_itself_notes_when_a_token_secret_was_used(bench: Bench) -> None:
+    """Nobody but the API server writes the label here."""
     bench.api.create(_account(bench, "legacy"))
     about = {"annotations": {"kubernetes.io/service-account.name": "legacy"}}
     bench.secret("legacy", {}, metadata=about, type=LEGACY)
-    bench.secret("other", {})
+    token = bench.cluster.wait(lambda: bench.data("legacy").get("token"), "the controller has made the token")
     never = bench.seen("token_last_used", secret="legacy")
     assert never.at is None
     assert never.since <= datetime.now(UTC)
-    yesterday = datetime.now(UTC) - timedelta(days=1)
-    label = {"kubernetes.io/legacy-token-last-used": f"{yesterday:%Y-%m-%d}"}
-    bench.api.merge(bench.path("secrets", "legacy"), {"metadata": {"labels": label}})
-    used = bench.seen("token_last_used", secret="legacy")
+    before = datetime.now(UTC)
+    _call(bench, token)
+
+    def noted() -> Sighting | None:
+        found = bench.seen("token_last_used", secret="legacy")
+        return found if found.at is not None else None
+
+    used: Sighting = bench.cluster.wait(noted, "the API server has noted the use")
     assert used.at is not None
-    assert used.at >= yesterday, "the cluster tells the day, so its end is what counts"
-    with pytest.raises(Permanent, match="does not say"):
-        bench.seen("token_last_used", secret="other")
+    assert before <= used.at <= datetime.now(UTC), "it tells the day, so as late in that day as can be"
+    labels = bench.api.get(bench.path("secrets", "legacy"))["metadata"]["labels"]
+    assert labels[LAST_USED] in {f"{at:%Y-%m-%d}" for at in (before, datetime.now(UTC))}
+    yesterday = datetime.now(UTC) - timedelta(days=1)
+    label = {LAST_USED: f"{yesterday:%Y-%m-%d}"}
+    bench.api.merge(bench.path("secrets", "legacy"), {"metadata": {"labels": label}})
+    # Not to be had by waiting for less than a day: what a day that is over says.
+    earlier = bench.seen("token_last_used", secret="legacy").at
+    assert earlier is not None
+    assert yesterday <= earlier
+
+
+def test_of_a_bound_token_the_cluster_tells_no_use(bench: Bench, given: dict[str, Any]) -> None:
+    """It is used, and nothing changes that anybody but the API server's own audit shows: so nobody says quiet."""
+    made = bench.do("issue_token", **given)
+    anchor = bench.path("secrets", made["token_id"])
+    before = bench.api.get(anchor)
+    _call(bench, bench.data("worker")["token.v2"])
+    assert bench.api.get(anchor) == before
+    for name in (made["token_id"], "worker"):
+        with pytest.raises(Permanent, match="does not say") as caught:
+            bench.seen("token_last_used", secret=name)
+        assert "audit" in caught.value.hint
+
+
+def _call(bench: Bench, token: str) -> None:
+    """Ask the API server who one is, which everybody may who is authenticated."""
+    review = {"apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview"}
+    with closing(Api(bench.cluster.server, bench.cluster.ca, token)) as api:
+        who = api.post("/apis/authentication.k8s.io/v1/selfsubjectreviews", review)["status"]["userInfo"]["username"]
+    assert who.startswith(f"system:serviceaccount:{bench.namespace}:")
