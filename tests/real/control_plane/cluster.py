@@ -13,16 +13,18 @@ import os
 import secrets
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
+from playground.cluster.api import MANAGER, Api, Manifest
 from playground.cluster.build import Missing, Parts, build, can_build, find, how_to_get_go
 from playground.cluster.cluster import Cluster, ClusterError
 from tests.real.control_plane.build import say
+from tests.real.control_plane.manifests import why_only_ours
 from tests.real.control_plane.proxies import FaultProxy, TcpProxy
 
 OWN = "KEYTURN_TEST_KUBECONFIG"
@@ -73,6 +75,13 @@ def pytest_testnodedown(node: Any) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say what was not asked for."""
+    skipped = sum(OWN in str(report.longrepr) for report in terminalreporter.stats.get("skipped", []))
+    if skipped:
+        terminalreporter.section(f"SKIPPED on the cluster that {OWN} names", sep="!")
+        noun = "test needs" if skipped == 1 else "tests need"
+        terminalreporter.line(
+            f"{skipped} {noun} a control plane of our own (-rs says why): make test-cluster without {OWN}"
+        )
     if count := terminalreporter.config.stash.get(_deselected, 0):
         terminalreporter.section("NOT RUN against a Kubernetes control plane", sep="!")
         noun = "test" if count == 1 else "tests"
@@ -107,7 +116,7 @@ def cluster(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 def own_cluster(request: pytest.FixtureRequest) -> Iterator[Cluster]:
     """A cluster of this file's own, whose servers its tests may stop; `API_SERVER` of the file has options for it."""
     if _own():
-        pytest.skip(f"{OWN} names somebody's own cluster, whose servers no test stops")
+        _skip("no test stops its servers")
     options = getattr(request.module, "API_SERVER", ())
     with Cluster.start(request.getfixturevalue("control_plane_parts"), options) as ours:
         yield ours
@@ -129,7 +138,7 @@ def cert_manager(cluster: Cluster) -> Cluster:
         cluster.define(parts.definitions("cert-manager"))
         cluster.run("cert-manager")
     elif "cert-manager.io" not in {group["name"] for group in cluster.api.get("/apis")["groups"]}:
-        pytest.skip(f"the cluster that {OWN} names has no cert-manager")
+        _skip("it has no cert-manager")
     return cluster
 
 
@@ -181,6 +190,43 @@ def _own() -> str:
     return os.environ.get(OWN, "")
 
 
+def _skip(why: str) -> NoReturn:
+    pytest.skip(f"{OWN} names somebody's own cluster: {why}")
+
+
+class TheirApi(Api):
+    """Skips the test that is about to make what only our own cluster can run: no test has to say so itself."""
+
+    def create(self, manifest: Manifest) -> Manifest:
+        _check(manifest)
+        return super().create(manifest)
+
+    def apply(self, manifest: Manifest, manager: str = MANAGER) -> Manifest:
+        _check(manifest)
+        return super().apply(manifest, manager)
+
+    def replace(self, manifest: Manifest) -> Manifest:
+        _check(manifest)
+        return super().replace(manifest)
+
+
+def _check(manifest: Manifest) -> None:
+    if why := why_only_ours(manifest):
+        _skip(why)
+
+
+class Theirs(Cluster):
+    """Somebody's own cluster: real kubelets run its pods, and its servers and pods are not ours to direct."""
+
+    def __init__(self, server: str, ca: Path, token: str, command: Sequence[str]) -> None:
+        super().__init__(server, ca, token, command)
+        self.api.close()
+        self.api = TheirApi(server, ca, token)
+
+    def _own(self) -> NoReturn:
+        _skip("its servers and its pods are not ours to direct")
+
+
 @contextmanager
 def foreign(kubeconfig: str) -> Iterator[Cluster]:
     """Somebody's own cluster, entered as an account that we make there for the time being."""
@@ -210,7 +256,7 @@ def foreign(kubeconfig: str) -> Iterator[Cluster]:
         ca.write_bytes(base64.b64decode(told["certificate-authority-data"]))
         token = kubectl("create", "token", name, "-n", "kube-system", "--duration=8h").strip()
         try:
-            with Cluster(told["server"], ca, token, ["kubectl"]) as somebodys:
+            with Theirs(told["server"], ca, token, ["kubectl"]) as somebodys:
                 yield somebodys
         finally:
             kubectl("delete", "-f", "-", text=made)

@@ -200,16 +200,19 @@ def test_a_stopped_api_server_comes_back_with_what_it_had(own_cluster: Cluster) 
         assert own_cluster.api.get("/api/v1/namespaces/default/configmaps/kept")["data"] == {"a": "1"}
 
 
-def test_somebodys_own_cluster_is_entered_and_left_as_it_was(
-    own_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """`KEYTURN_TEST_KUBECONFIG`: by the kubectl on the path, and an account that each worker makes for itself."""
+@pytest.fixture
+def kubeconfig(own_cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The file of a cluster that is entered as somebody's own, with a kubectl on the path."""
     program = tmp_path / "bin" / "kubectl"
     program.parent.mkdir()
     program.write_text(f'#!/bin/sh\nexec {shlex.join(own_cluster._command)} "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
-    kubeconfig = str(own_cluster._admin)
+    return str(own_cluster._admin)
+
+
+def test_somebodys_own_cluster_is_entered_and_left_as_it_was(own_cluster: Cluster, kubeconfig: str) -> None:
+    """`KEYTURN_TEST_KUBECONFIG`: by the kubectl on the path, and an account that each worker makes for itself."""
 
     def there() -> set[str]:
         bindings = own_cluster.api.get("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings")["items"]
@@ -221,10 +224,48 @@ def test_somebodys_own_cluster_is_entered_and_left_as_it_was(
         with foreign(kubeconfig):
             assert len(there() - before) == 2
         with theirs.namespace() as namespace:
-            theirs.apply(deployment(namespace, "web"))
+            made = deployment(namespace, "web")
+            made["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.k8s.io/pause:3.10"
+            theirs.apply(made)
             theirs.kubectl("-n", namespace, "rollout", "status", "deployment/web", "--timeout=60s")
             assert len(pods(theirs, namespace, "web")) == 1
     assert there() == before
+
+
+def test_what_only_our_own_cluster_can_run_is_skipped_on_another(kubeconfig: str) -> None:
+    """Pods without an image would wait for ever there, and look like a fault of what is tested."""
+    pod = {"containers": [{"name": "c", "image": "none"}], "restartPolicy": "Never"}
+    with foreign(kubeconfig) as theirs, theirs.namespace() as namespace:
+        about = {"name": "made", "namespace": namespace}
+        job = {"apiVersion": "batch/v1", "kind": "Job", "metadata": about, "spec": {"template": {"spec": pod}}}
+        only_ours: list[dict[str, Any]] = [
+            deployment(namespace, "web"),
+            {"apiVersion": "v1", "kind": "Pod", "metadata": about, "spec": pod},
+            job,
+            {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "theirs-2"}},
+        ]
+        for manifest in only_ours:
+            for make in (theirs.apply, theirs.api.create, theirs.api.replace):
+                with pytest.raises(pytest.skip.Exception, match="KEYTURN_TEST_KUBECONFIG names somebody's own"):
+                    make(manifest)
+        for act in (lambda: theirs.let_pods(namespace, "web", "crash"), theirs.stop_api_server, lambda: theirs.folder):
+            with pytest.raises(pytest.skip.Exception, match="not ours to direct"):
+                act()
+        theirs.apply(deployment(namespace, "idle", replicas=0), {**job, "spec": {**job["spec"], "suspend": True}})
+        assert [each["metadata"]["name"] for each in theirs.api.get("/api/v1/nodes")["items"]] == ["node-1"]
+
+
+def test_a_run_on_somebodys_own_cluster_says_aloud_what_it_skips(kubeconfig: str) -> None:
+    folder = "tests/real/kubernetes"
+    rollout = f"{folder}/test_workloads.py::test_a_probe_right_after_the_restart_does_not_believe_the_old_rollout"
+    plain = f"{folder}/test_discovery.py::test_a_changed_secret_is_another_version"
+    words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", "-m", "cluster", rollout, plain]
+    told = os.environ | {"KEYTURN_TEST_KUBECONFIG": kubeconfig}
+    done = subprocess.run(words, cwd=ROOT, env=told, capture_output=True, text=True, timeout=100)
+    assert "1 passed, 1 skipped" in done.stdout, done.stdout
+    assert "run only where kwok plays the kubelet" in done.stdout
+    assert "SKIPPED on the cluster that KEYTURN_TEST_KUBECONFIG names" in done.stdout
+    assert "1 test needs a control plane of our own" in done.stdout
 
 
 def test_the_last_to_leave_ends_the_servers_even_if_it_is_killed(control_plane_parts: Parts) -> None:
