@@ -14,8 +14,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from adapters.kubernetes.consumers import AT_ONCE
 from benchmarks.databases import NAMES, NO_POSTGRES, fresh
-from benchmarks.figures import Bar, Report, paired, timed
+from benchmarks.figures import Bar, Report, paired, single, timed
+from benchmarks.listing import KINDS
 from bot.core.rotation import Stage
 from playground.cluster.build import find, how_to_get_go
 from playground.cluster.cluster import Cluster
@@ -28,11 +30,16 @@ NOT_BUILT = "no control plane is built, so nothing was measured: python -m tests
 LABEL = {"app.kubernetes.io/part-of": "benchmark"}
 SELECTOR = "app.kubernetes.io/part-of=benchmark"
 STARTS_IN = "1s"
-MEBIBYTE = 1024
+USED = "s0"
+"""The Secret that every Deployment of the estate uses."""
+ONCE = "discovery"
+"""A round writes every version that it finds, which takes long enough to be measured once."""
+MEGABYTE = 1000 / 1.024
+"""In KiB, as the kernel counts memory."""
 
 
 def estates(*, quick: bool) -> Report:
-    """Bars: twice the bare pages, and 32 MiB however many there are."""
+    """Bars: twice the bare pages, and 25 MB however many there are, whatever is done with them."""
     secrets, deployments, rounds = (200, 20, 1) if quick else (5000, 500, 5)
     report = Report(f"Listing {secrets:,} Secrets and {deployments} Deployments (floor: bare pages of 500, dropped)")
     with _cluster(report) as cluster:
@@ -47,19 +54,30 @@ def estates(*, quick: bool) -> Report:
                 "kubeconfig": str(cluster.kubeconfig(Path(folder) / "kubeconfig")),
                 "namespace": namespace,
                 "selector": SELECTOR,
+                "secret": USED,
             }
-            laps = [(_listed("floor", given), _listed("keyturn", given)) for _ in range(rounds)]
+            laps = [{kind: _listed(kind, given) for kind in KINDS if kind != ONCE or not lap} for lap in range(rounds)]
+    least = {"floor": secrets, "keyturn": secrets + deployments, "consumers": deployments, "discovery": secrets}
     for lap in laps:
-        if lap[1]["seen"] < secrets + deployments:
-            raise RuntimeError(f"only {lap[1]['seen']} things were seen")
-    times, growths = ([[one[name] for one in lap] for lap in laps] for name in ("seconds", "growth"))
-    bar = Bar(2.0)
-    report.figures.append(paired("all of them", "s", [one[0] for one in times], [one[1] for one in times], bar))
-    floors, products = ([lap[n] / MEBIBYTE for lap in growths] for n in range(2))
-    report.figures.append(
-        paired("memory at its peak, more than before", "MiB", floors, products, Bar(32, of="product"))
-    )
-    report.notes.append("each in a process of its own; keyturn makes a finding of every version, the floor of nothing")
+        for kind, told in lap.items():
+            if told["seen"] < least[kind]:
+                raise RuntimeError(f"only {told['seen']} things were seen by {kind}")
+
+    def of(kind: str, name: str, unit: float = 1.0) -> list[float]:
+        return [lap[kind][name] / unit for lap in laps if kind in lap]
+
+    report.figures.append(paired("all of them", "s", of("floor", "seconds"), of("keyturn", "seconds"), Bar(2.0)))
+    memory, floor = Bar(25, of="product"), of("floor", "growth", MEGABYTE)
+    told = "all of them: memory at its peak, more than before"
+    report.figures.append(paired(told, "MB", floor, of("keyturn", "growth", MEGABYTE), memory))
+    for kind, what in (("consumers", "who uses a Secret"), ("discovery", "a round of discovery")):
+        report.figures.append(single(what, "s", of(kind, "seconds")))
+        report.figures.append(single(f"{what}: memory", "MB", of(kind, "growth", MEGABYTE), memory))
+    report.notes += [
+        "each in a process of its own; keyturn makes a finding of every version, the floor of nothing",
+        f"who uses a Secret: {deployments} whole Deployments of some 10 kB are read, {AT_ONCE} in an answer",
+        "a round of discovery: listed, checked, written to SQLite, and an entry of the inventory made of each",
+    ]
     return report
 
 
@@ -106,7 +124,16 @@ def _fill(cluster: Cluster, namespace: str, secrets: int, deployments: int) -> N
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(make, range(secrets)))
-        list(pool.map(lambda n: cluster.api.create(_deployment(namespace, f"d{n}", 0)), range(deployments)))
+        list(pool.map(lambda n: cluster.api.create(_whole(namespace, f"d{n}")), range(deployments)))
+
+
+def _whole(namespace: str, name: str) -> dict[str, Any]:
+    """A Deployment as large as they are, without pods."""
+    made = _deployment(namespace, name, 0)
+    (container,) = made["spec"]["template"]["spec"]["containers"]
+    container["env"] = [{"name": f"SETTING_{n}", "value": f"{n:04}" * 30} for n in range(40)]
+    container["envFrom"] = [{"secretRef": {"name": USED}}]
+    return made
 
 
 def _deployment(namespace: str, name: str, replicas: int) -> dict[str, Any]:

@@ -1,6 +1,7 @@
-"""Lists an estate in a process of its own: `python -m benchmarks.listing keyturn|floor <json>`.
+"""Lists an estate in a process of its own: `python -m benchmarks.listing KIND < JSON`.
 
 Prints seconds, growth of the resident memory at its peak (KiB), and how many things were seen, as a line of JSON.
+Kinds are at the end of this file.
 """
 
 from __future__ import annotations
@@ -13,9 +14,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import httpx
+
+if TYPE_CHECKING:
+    from adapters.kubernetes.client import Client
+    from bot.contracts.adapter import Run
 
 PAGE = "500"
 BARE = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
@@ -44,17 +50,11 @@ def floor(given: dict[str, Any]) -> Callable[[], int]:
 
 def keyturn(given: dict[str, Any]) -> Callable[[], int]:
     """The adapter's discovery of Secrets, and its list of workloads by label."""
-    from adapters.kubernetes.client import Client, Config
     from adapters.kubernetes.consumers import Restartable
     from adapters.kubernetes.discovery import Secrets
-    from adapters.kubernetes.places import Place
-    from bot.contracts.adapter import Run
 
-    client = Client(Config.model_validate({"clusters": {"default": {"kubeconfig": given["kubeconfig"]}}}), None)  # type: ignore[arg-type]  # reads none
-    log = logging.LoggerAdapter(logging.getLogger(__name__), {})
-    run = Run("R-1", "benchmark", "alice", None, datetime.now(UTC), log, time.monotonic() + 300)  # type: ignore[arg-type]  # reads none
+    client, run = _client(given)
     namespace = given["namespace"]
-    client.look(run, Place("default", "configmaps", namespace, "none"))
     secrets, workloads = Secrets(client), Restartable(client)
     where = Secrets.Params(namespace=namespace)
     labelled = Restartable.Params(namespace=namespace, selector=given["selector"])
@@ -68,9 +68,76 @@ def keyturn(given: dict[str, Any]) -> Callable[[], int]:
     return count
 
 
+def consumers(given: dict[str, Any]) -> Callable[[], int]:
+    """The adapter's look at who uses one Secret: whole pod templates of every kind, of which names are kept."""
+    from adapters.kubernetes.consumers import Consumers
+
+    client, run = _client(given)
+    asked = Consumers.Params(namespace=given["namespace"], secret=given["secret"])
+
+    def count() -> int:
+        found = Consumers(client).read(asked, run).value
+        assert isinstance(found, list)
+        return len(found)
+
+    return count
+
+
+def discovery(given: dict[str, Any]) -> Callable[[], int]:
+    """One round of the engine's discovery: listed, checked, kept in the database, and the inventory brought in line."""
+    from bot.catalog import Catalog
+    from bot.core.discovered import Find
+    from bot.engine.discoveries import Discoveries
+    from bot.engine.secrets import SecretDoor
+    from bot.store.database import Database
+
+    folder = TemporaryDirectory()
+    database = Database.open(f"sqlite:///{folder.name}/keyturn.db")
+    database.migrate()
+    catalog = Catalog({"kubernetes": _settings(given)}, lambda: door)
+    door = SecretDoor(catalog.store)
+
+    def turn(name: str, namespace: str) -> int:
+        find = Find(name, "kubernetes.secrets", "production", {"namespace": namespace})
+        lane = Discoveries(database, catalog, door, [find])
+        lane.declare()
+        lane.turn()
+        with database.read() as reader:
+            (row,) = [one for one in reader.discoveries() if one.name == name]
+        if row.error:
+            raise RuntimeError(row.error)
+        return row.found
+
+    def count(kept: TemporaryDirectory[str] = folder) -> int:
+        return turn("all", given["namespace"])
+
+    turn("none", "kube-public")  # imports and connections
+    return count
+
+
+def _settings(given: dict[str, Any]) -> dict[str, Any]:
+    return {"clusters": {"default": {"kubeconfig": given["kubeconfig"]}}}
+
+
+def _client(given: dict[str, Any]) -> tuple[Client, Run]:
+    """The adapter's client, with its imports and connections made, and a call."""
+    from adapters.kubernetes.client import Client, Config
+    from adapters.kubernetes.places import Place
+    from bot.contracts.adapter import Run
+
+    client = Client(Config.model_validate(_settings(given)), None)  # type: ignore[arg-type]  # reads none
+    log = logging.LoggerAdapter(logging.getLogger(__name__), {})
+    run = Run("R-1", "benchmark", "alice", None, datetime.now(UTC), log, time.monotonic() + 300)  # type: ignore[arg-type]  # reads none
+    client.look(run, Place("default", "configmaps", given["namespace"], "none"))
+    return client, run
+
+
+KINDS = {"floor": floor, "keyturn": keyturn, "consumers": consumers, "discovery": discovery}
+
+
 def main() -> None:
     """Measure once."""
-    count = {"floor": floor, "keyturn": keyturn}[sys.argv[1]](json.load(sys.stdin))
+    count = KINDS[sys.argv[1]](json.load(sys.stdin))
     Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
     before = _status("VmRSS")
     began = time.perf_counter()
