@@ -287,9 +287,10 @@ def _refused(method: str, place: Place, status: int, wait: str, raw: bytes, call
     if status == 403:
         verb = _VERBS[method] if place.name or method != "GET" else "list"
         what = place.resource + (f"/{place.subresource}" if place.subresource else "")
-        hint = f"grant {verb} on {what}{f' {place.name}' if place.name else ''}" + (
-            f" in namespace {place.namespace}" if place.namespace else ""
-        )
+        hint = f"grant {verb} on {what}{f' {place.name}' if place.name else ''}"
+        if place.namespace:  # a Role goes with its namespace, and then nothing says any more that it is not there
+            hint += f" in namespace {place.namespace}; if it was granted before, the namespace or its Role is gone: "
+            hint += "bring both back, then retry"
         return Permanent(f"keyturn may not {verb} {place}", hint)
     if status == 404:
         return Permanent(

@@ -30,19 +30,42 @@ WATCHED, AFTER = "flip", "signing"
 
 @pytest.fixture
 def begin(sqlite_url: str, tmp_path: Path) -> Iterator[Starter]:
-    """`begin(shop, server=…, ca=…)`: a bot that may do what it needs to and no more, on a way to the cluster."""
+    """`begin(shop, server=…, ca=…)`: a bot that may do what it needs to and no more, on a way to the cluster.
+
+    Its account lives in the shop's namespace, or in `home` as that of an installed chart does.
+    """
     with ExitStack() as stack:
 
-        def start(shop: Shop, *, account: bool = True, server: str = "", ca: Path | None = None) -> Rotating:
+        def start(shop: Shop, *, home: str = "", server: str = "", ca: Path | None = None) -> Rotating:
             shop.lay_out()
             cluster = shop.cluster
             counters = stack.enter_context(Counters())
             allowed = rules(shop.namespace, shop.credential(counters))
-            name = cluster.account(shop.namespace, "keyturn", allowed) if account else ""
+            name = cluster.account(home or shop.namespace, "keyturn", [] if home else allowed)
+            if home:
+                cluster.apply(*role_of(shop, home, allowed))
             file = cluster.kubeconfig(tmp_path / "kubeconfig", name, server=server, ca=ca)
             return stack.enter_context(rotating(shop, sqlite_url, tmp_path, file, counters))
 
         yield start
+
+
+ROLE = "keyturn-rotation"
+
+
+def role_of(shop: Shop, home: str, allowed: list[dict[str, Any]]) -> list[Manifest]:
+    """What the chart grants in the shop's namespace to the account of another one."""
+    rbac, about = "rbac.authorization.k8s.io", {"name": ROLE, "namespace": shop.namespace}
+    return [
+        {"apiVersion": f"{rbac}/v1", "kind": "Role", "metadata": about, "rules": allowed},
+        {
+            "apiVersion": f"{rbac}/v1",
+            "kind": "RoleBinding",
+            "metadata": about,
+            "roleRef": {"apiGroup": rbac, "kind": "Role", "name": ROLE},
+            "subjects": [{"kind": "ServiceAccount", "name": "keyturn", "namespace": home}],
+        },
+    ]
 
 
 @pytest.fixture
@@ -231,6 +254,13 @@ def backup(shop: Shop) -> list[Manifest]:
     return found
 
 
+def granted(shop: Shop) -> list[Manifest]:
+    """The Role and its binding, as a backup has them."""
+    path = f"/apis/rbac.authorization.k8s.io/v1/namespaces/{shop.namespace}"
+    found: list[Manifest] = [shop.cluster.api.get(f"{path}/{kind}/{ROLE}") for kind in ("roles", "rolebindings")]
+    return [each | {"metadata": {"name": ROLE, "namespace": shop.namespace}} for each in found]
+
+
 def test_a_deleted_secret_is_held_and_its_restored_backup_goes_on(shop: Shop, begin: Starter) -> None:
     bot = begin(shop)
     before = shop.generations()
@@ -271,22 +301,24 @@ def test_a_backup_from_before_the_rotation_is_noticed_and_rolled_back_to(shop: S
 
 
 def test_a_deleted_namespace_is_held_and_goes_on_when_it_is_back(shop: Shop, begin: Starter) -> None:
-    bot = begin(shop, account=False)
-    number = bot.start()
-    bot.reach(number, WATCHED)
-    kept = backup(shop)
-    shop.cluster.api.delete(f"/api/v1/namespaces/{shop.namespace}")
-    shop.cluster.wait(shop.gone, "the namespace is gone")
-    run = bot.hold(number, AFTER)
-    assert f"there is no Deployment {SIGNER} in namespace {shop.namespace}" in run.problem
-    assert "restore it, then retry" in run.hint
-    shop.cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.namespace}})
-    shop.cluster.wait(shop.has_account, "pods can be made in it")
-    shop.cluster.apply(*kept)
-    bot.retry(number)
-    done = bot.finish(number)
-    assert done.overlap is Overlap.RETIRED
-    whole(shop, "v2", active="v2")
+    """The Role is gone with it, so the API server refuses to say whether anything is there."""
+    with shop.cluster.namespace("home") as home:
+        bot = begin(shop, home=home)
+        number = bot.start()
+        bot.reach(number, WATCHED)
+        kept, role = backup(shop), granted(shop)
+        shop.cluster.api.delete(f"/api/v1/namespaces/{shop.namespace}")
+        shop.cluster.wait(shop.gone, "the namespace is gone")
+        run = bot.hold(number, AFTER)
+        assert f"keyturn may not get Deployment {SIGNER} in namespace {shop.namespace}" in run.problem
+        assert "if it was granted before, the namespace or its Role is gone: bring both back, then retry" in run.hint
+        shop.cluster.api.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": shop.namespace}})
+        shop.cluster.wait(shop.has_account, "pods can be made in it")
+        shop.cluster.apply(*role, *kept)
+        bot.retry(number)
+        done = bot.finish(number)
+        assert done.overlap is Overlap.RETIRED
+        whole(shop, "v2", active="v2")
 
 
 def test_a_deleted_workload_is_held_by_name(shop: Shop, begin: Starter) -> None:
