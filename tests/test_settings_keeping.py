@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import time, timedelta
+from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -42,6 +42,31 @@ def test_what_is_said_is_gone_by() -> None:
         "alice",
         timedelta(hours=12),
     )
+
+
+def test_where_nothing_is_said_policies_and_the_pager_say_who_is_called() -> None:
+    """Owner, channel, group, pager; and what nobody owns goes to the team and then to on-call."""
+    policies = "  - {environments: [production], words: [revoke], from: [sec-oncall], expires: 30m}\n"
+    text = GOOD.replace("policies:\n", f"policies:\n{policies}")
+    assert text != GOOD
+    page = "incidents: {page: {do: pagerduty.trigger, with: {integration: on-call}}}\n"
+    for more, paged in (("", False), (page, True)):
+        found = read(text + more)
+        rules = found.reminders
+        assert [(stage.within, stage.to, stage.page) for stage in rules.stages(found.credentials[0])] == [
+            (7 * DAY, ("channel",), False),
+            (3 * DAY, ("sec-oncall",), False),
+            (DAY, ("channel", "sec-oncall"), paged),
+            (DAY, ("channel",), False),
+        ]
+        assert rules.route == ("channel", "sec-oncall")
+    assert read(GOOD).reminders.route == ("channel",)
+
+
+def test_a_route_that_ends_with_a_channel_is_a_warning() -> None:
+    for route, warned in (("[channel]", True), ("[channel, sec-oncall]", False), ("[alice]", False)):
+        found = read(f"{GOOD}reminders: {{unowned: {route}}}\n").warnings(datetime.now(UTC))
+        assert any("nobody is on call" in one.message for one in found) is warned, route
 
 
 MISTAKES = [

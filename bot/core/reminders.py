@@ -33,7 +33,8 @@ WARN_BEFORE = DAY
 _WORKDAYS = frozenset(range(5))
 _UTC = ZoneInfo("UTC")
 _DAYS_AHEAD = 15
-_STAGE = "escalation-"
+STAGE = "escalation-"
+"""What the names of escalations begin with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,8 @@ class Rules:
     zones: Mapping[str, ZoneInfo] = field(default_factory=dict)
     """Owner -> the place whose clock they go by."""
     route: tuple[str, ...] = ("channel",)
-    """Who hears instead of an owner who cannot be reached: the first of them who can be."""
+    """Who hears instead of an owner who cannot be reached: the first of them who can be, the next as well at the next
+    message if nothing was done, and so on."""
     digest: bool = True
     """Whether owners get a digest every month."""
 
@@ -221,7 +223,7 @@ def grace_warning(opened_at: datetime, deadline: datetime, wanted: timedelta = W
 
 def stage_name(number: int) -> str:
     """Under which tier an escalation is kept."""
-    return f"{_STAGE}{number}"
+    return f"{STAGE}{number}"
 
 
 def most_pressing(found: Iterable[Tier]) -> Tier:

@@ -145,13 +145,18 @@ class ApprovalRule:
     escalation: tuple[Escalation, ...] = ()
     """In the order of `after`; each one adds people and takes none away."""
     remind: timedelta | None = None
-    """How often those who may approve are reminded; None is never."""
+    """How often those who may approve are reminded; None is once, when half of the time is over."""
     signed: bool = False
     """Whether an approval counts only with an SSH signature."""
     break_glass: timedelta | None = None
     """For how long one person alone may contain a suspected credential; None is not at all."""
     private: bool = False
     """Whether the channel of an incident is private."""
+
+    @property
+    def reminds(self) -> timedelta:
+        """How often they are reminded."""
+        return self.remind if self.remind is not None else self.expires / 2
 
     @property
     def groups(self) -> frozenset[str]:

@@ -167,7 +167,7 @@ class Planner:
             contained=runbook.emergency.containment(emergency) if runbook.emergency and emergency else 0,
             signed=rule.signed,
             private=rule.private,
-            remind=rule.remind,
+            remind=rule.reminds,
             escalation=tuple(
                 {"after": stage.after.total_seconds(), "to": list(stage.names), "page": stage.page}
                 for stage in rule.escalation

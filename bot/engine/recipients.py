@@ -40,6 +40,12 @@ class Reached:
 
     to: tuple[Recipient, ...]
     finding: str = ""
+    later: tuple[tuple[Recipient, ...], ...] = ()
+    """Who hears as well once those before them were told and nothing was done: the rest of the route, in its order."""
+
+    def after(self, messages: int) -> tuple[Recipient, ...]:
+        """Who hears once so many messages had no effect."""
+        return tuple(dict.fromkeys([*self.to, *(one for group in self.later[:messages] for one in group)]))
 
 
 @dataclass
@@ -56,23 +62,27 @@ class Recipients:
     _known: dict[str, tuple[tuple[Recipient, ...], str]] = field(default_factory=dict)
 
     def owner(self, owner: str, channel: str) -> Reached:
-        """The owner, or the first of the route who can be reached."""
+        """The owner, or those of the route who can be reached: the first at once, the others later."""
         to, why = self._find(owner, channel) if owner else ((), "it has no owner")
         if to:
             return Reached(to)
-        return Reached(self.first(self.route, channel), f"{why[:1].upper()}{why[1:]}.")
-
-    def first(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
-        """The first of several who can be reached."""
-        for name in names:
-            to, _ = self._find(name, channel)
-            if to:
-                return to
-        return ()
+        there = [name for name in self.route if self._find(name, channel)[0]]
+        first = self._find(there[0], channel)[0] if there else ()
+        later = tuple(self._called(name, channel) for name in there[1:])
+        return Reached(first, f"{why[:1].upper()}{why[1:]}.", later)
 
     def all(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
         """Everybody of several who can be reached."""
-        return tuple(dict.fromkeys(one for name in names for one in self._find(name, channel)[0]))
+        return tuple(dict.fromkeys(one for name in names for one in self._called(name, channel)))
+
+    def _called(self, name: str, channel: str) -> tuple[Recipient, ...]:
+        """Who is called beside the others. A group without a channel of its own is called by a message to each of its
+        members: the channel of the cards has been told, and that has moved nobody."""
+        to, _ = self._find(name, channel)
+        members, _ = self._known.get(name, ((), ""))
+        if to and name in self.policy.groups and name not in self.channels and 0 < len(members) <= MOST_MEMBERS:
+            return members
+        return to
 
     def instead(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
         """Everybody of several who can be reached, or the first of the route where none of them can be."""

@@ -25,7 +25,7 @@ from bot.engine.paging import end_pages, page
 from bot.engine.recipients import Reached, Recipient, Recipients
 from bot.store.database import Database
 from bot.store.records import CredentialRow, ReminderRow
-from bot.store.reminding import Heard
+from bot.store.reminding import Heard, Message
 from bot.store.writing import Transaction
 
 BATCH = 500
@@ -50,7 +50,7 @@ class Setting:
 
 
 @dataclass
-class _Message:
+class _Draft:
     """What one recipient hears."""
 
     items: list[dict[str, Any]] = field(default_factory=list)
@@ -105,7 +105,8 @@ class Reminders:
     def _look(self, tx: Transaction, rows: Sequence[CredentialRow], known: _Known) -> None:
         keys = [(row.name, row.environment) for row in rows]
         told, busy = tx.told(keys), tx.being_rotated(keys)
-        messages: dict[Recipient, _Message] = {}
+        heard = tx.messages([key for row, key in zip(rows, keys, strict=True) if known.routed(row)])
+        messages: dict[Recipient, _Draft] = {}
         kept: list[tuple[CredentialRow, Sequence[Tier], tuple[Recipient, ...]]] = []
         looked: list[tuple[Key, Mapping[str, Any]]] = []
         for row, key in zip(rows, keys, strict=True):
@@ -113,12 +114,12 @@ class Reminders:
             found = self.look_at(row, dates, seen, tx.now, acted=key in busy)
             values = dict(self.settled(row, dates, found, seen, tx.now, busy=key in busy))
             if found.tell:
-                to = known.reached(row, found.tell, self._setting.rules)
+                to = known.reached(row, found.tell, self._setting.rules, heard.get(key, ()))
                 if to or (to is not None and self._only_pages(row, found.tell)):
                     kept.append((row, found.tell, to))
                     values["reminded_at"] = tx.now
                     for recipient in to:
-                        _add(messages.setdefault(recipient, _Message()), row, found.tell)
+                        _add(messages.setdefault(recipient, _Draft()), row, found.tell)
                 else:  # nobody could be told, or the owner changed since it was looked up
                     values["remind_at"] = tx.now + (MOMENT if to is None else NOBODY_AGAIN)
             looked.append((key, values))
@@ -179,7 +180,7 @@ class Reminders:
         retry = row.starts_at if row.next_due == due and row.starts_at is not None else None
         return max((one for one in (at, retry) if one is not None), default=None)
 
-    def _send(self, tx: Transaction, to: Recipient, message: _Message) -> str:
+    def _send(self, tx: Transaction, to: Recipient, message: _Draft) -> str:
         """Into the message that waits for the recipient, where there is one, else as a new one; returns its key."""
         waiting = tx.waiting_reminder(to.person, to.channel)
         if waiting is not None:
@@ -238,13 +239,22 @@ class _Known:
     owners: dict[tuple[str, str], Reached] = field(default_factory=dict)
     stages: dict[tuple[tuple[str, ...], str], tuple[Recipient, ...]] = field(default_factory=dict)
 
-    def reached(self, row: CredentialRow, found: Sequence[Tier], rules: Rules) -> tuple[Recipient, ...] | None:
-        """Who hears of these tiers; None where that was not looked up yet."""
+    def routed(self, row: CredentialRow) -> bool:
+        """Whether others hear instead of its owner, one after the other."""
+        owner = self.owners.get((row.owner, _channel(row)))
+        return owner is not None and bool(owner.later)
+
+    def reached(
+        self, row: CredentialRow, found: Sequence[Tier], rules: Rules, heard: Iterable[Message]
+    ) -> tuple[Recipient, ...] | None:
+        """Who hears of these tiers, by what was told of it before; None where that was not looked up yet."""
         channel = _channel(row)
         owner = self.owners.get((row.owner, channel))
         if owner is None:
             return None
-        to: list[Recipient] = list(owner.to) if any(tier.stage is None for tier in found) else []
+        to: list[Recipient] = []
+        if own := [tier for tier in found if tier.stage is None]:
+            to += owner.after(_in_vain(owner, own, heard))
         stages = rules.stages(row)
         for tier in found:
             if tier.stage is not None and tier.stage < len(stages):
@@ -255,11 +265,19 @@ class _Known:
         return tuple(dict.fromkeys(to))
 
 
+def _in_vain(owner: Reached, found: Sequence[Tier], heard: Iterable[Message]) -> int:
+    """How many messages of these expiries the first of the route had already; all of it where hours are left."""
+    if any(tier.urgent for tier in found):
+        return len(owner.later)
+    ends, names = {tier.expiry for tier in found}, {one.name for one in owner.to}
+    return len({one.told_at for one in heard if one.expiry in ends and names & set(one.told)})
+
+
 def _channel(row: CredentialRow | Heard) -> str:
     return str(row.detail.get("channel", ""))
 
 
-def _add(message: _Message, row: CredentialRow, found: Sequence[Tier]) -> None:
+def _add(message: _Draft, row: CredentialRow, found: Sequence[Tier]) -> None:
     nearest = found[-1]
     message.urgent = message.urgent or nearest.urgent
     message.items.append(

@@ -37,6 +37,7 @@ from bot.settings.keeping import (
     finds_of,
     idle_discoveries,
     keeping_problems,
+    route_warnings,
     rules_of,
 )
 from bot.settings.pruning import without
@@ -132,7 +133,8 @@ class Settings:
 
     def warnings(self, now: datetime) -> tuple[Problem, ...]:
         """What holds but may not be meant, each with its line; `now` tells what is over."""
-        return tuple(warnings_of(self.document, self.declared, self.policy, now))
+        warnings = warnings_of(self.document, self.declared, self.policy, now)
+        return (*warnings, *route_warnings(self.document, self.declared))
 
     def errand_problems(self, operations: Collection[str]) -> tuple[Problem, ...]:
         """Errands of incidents that name none of these operations, each with its line and a hint."""

@@ -65,7 +65,8 @@ class GroupEntry(Model):
     members: Annotated[list[PersonName], BeforeValidator(listed)] | None = None
     """The people themselves, instead."""
     channel: str | None = None
-    """Where the group hears of what it owns; without it, in the channel of the credential's cards."""
+    """Where the group hears. Without it: in the channel of the credential's cards of what it owns, and each member
+    in a message where it is called because nobody acts."""
     timezone: Zone | None = None
     """Whose clock its working hours go by, instead of that of `reminders`."""
 
@@ -121,7 +122,7 @@ class PolicyEntry(Model):
     expires: Some | None = None
     """How long a request waits for its approvals: 24h if nothing is said, 30m in a rule for `revoke` alone."""
     remind: Some | None = None
-    """How often those who may approve are reminded meanwhile."""
+    """How often those who may approve are reminded meanwhile; once, after half of the time, if nothing is said."""
     escalate: list[EscalationEntry] = Field(default_factory=list)
     """Who else is asked when nobody approves."""
     signature: Literal["required", "optional"] = "optional"

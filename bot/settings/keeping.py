@@ -5,14 +5,15 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterator
-from datetime import time
+from datetime import time, timedelta
 from zoneinfo import ZoneInfo
 
 from bot.core.automatic import Automatic
 from bot.core.discovered import Find
 from bot.core.document import Document, Location, Problem, close
+from bot.core.policy import Need
 from bot.core.reminders import Rules, Stage, Tiers
-from bot.settings.declared import Declared
+from bot.settings.declared import Declared, PolicyEntry
 from bot.settings.fields import Day
 from bot.settings.keeping_entries import DiscoveryEntry
 
@@ -25,12 +26,11 @@ def rules_of(declared: Declared) -> Rules:
     entry = declared.reminders
     zones = {name: one.timezone for name, one in declared.people.items()}
     zones |= {name: one.timezone for name, one in declared.groups.items()}
-    usual = Rules()
     return Rules(
         tiers=tuple(
             Tiers(tuple(one.before), frozenset(one.environments), frozenset(one.classes)) for one in entry.tiers
         ),
-        escalation=usual.escalation
+        escalation=_usual_escalation(declared)
         if entry.escalate is None
         else tuple(
             Stage(one.within, tuple(one.to), one.page, frozenset(one.environments), frozenset(one.classes))
@@ -41,9 +41,45 @@ def rules_of(declared: Declared) -> Rules:
         days=frozenset(list(Day).index(day) for day in entry.hours.days),
         zone=ZoneInfo(entry.hours.timezone),
         zones={name: ZoneInfo(zone) for name, zone in zones.items() if zone is not None},
-        route=tuple(entry.unowned),
+        route=route_of(declared),
         digest=entry.digest,
     )
+
+
+def route_of(declared: Declared) -> tuple[str, ...]:
+    """Who hears of what nobody owns: what is declared, else the channel, and then whoever approves revocations."""
+    if declared.reminders.unowned is not None:
+        return tuple(declared.reminders.unowned)
+    return tuple(dict.fromkeys([CHANNEL, *(name for policy, found in _on_call(declared) for name in found)]))
+
+
+def _usual_escalation(declared: Declared) -> tuple[Stage, ...]:
+    """Channel, group, pager: as far as policies name a group that is on call, and settings a pager."""
+    found = [Rules().escalation[0]]
+    pages = declared.incidents.page is not None
+    for policy, groups in _on_call(declared):
+        where = frozenset(policy.environments), frozenset(policy.classes)
+        found.append(Stage(timedelta(days=3), groups, False, *where))
+        found.append(Stage(timedelta(days=1), (CHANNEL, *groups), pages, *where))
+    return (*found, *Rules().escalation[1:])
+
+
+def _on_call(declared: Declared) -> Iterator[tuple[PolicyEntry, tuple[str, ...]]]:
+    """Groups that have to answer when something is revoked, and the policy that says so."""
+    for policy in declared.policies:
+        groups = tuple(name for name in policy.from_ if name in declared.groups)
+        if Need.REVOKE in policy.words and groups:
+            yield policy, groups
+
+
+def route_warnings(document: Document, declared: Declared) -> Iterator[Problem]:
+    """A route that ends with a channel: what nobody owns is then nobody's in the end."""
+    if not (declared.credentials or declared.discovery):
+        return
+    if not {*declared.people, *declared.groups} & set(route_of(declared)):
+        message = "what has no owner is told to a channel alone: nobody is on call for it"
+        hint = "end the route with people or a group: unowned: [channel, sec-oncall]"
+        yield document.problem(("reminders", "unowned"), message, hint)
 
 
 def automatic_of(declared: Declared) -> tuple[Automatic, ...]:
@@ -98,7 +134,7 @@ def keeping_problems(document: Document, declared: Declared) -> Iterator[Problem
 
 def _places(document: Document, declared: Declared) -> Iterator[Problem]:
     known = {*declared.channels, CHANNEL, *declared.people, *declared.groups}
-    listed: list[tuple[Location, list[str]]] = [(("reminders", "unowned"), declared.reminders.unowned)]
+    listed: list[tuple[Location, list[str]]] = [(("reminders", "unowned"), declared.reminders.unowned or [])]
     for number, stage in enumerate(declared.reminders.escalate or ()):
         listed.append((("reminders", "escalate", number, "to"), stage.to))
     for at, names in listed:

@@ -64,9 +64,11 @@ class RemindersEntry(Model):
     hours: HoursEntry = HoursEntry()
     """Working hours."""
     escalate: list[CallEntry] | None = None
-    """Who else hears of it; the channel of its cards in the last 7 days if nothing is said."""
-    unowned: Names = Field(default_factory=lambda: ["channel"], min_length=1)
-    """Who hears instead of an owner who cannot be reached: the first of them who can be."""
+    """Who else hears of it. If nothing is said: in the last 7 days the channel of its cards, in the last 3 the groups
+    that a policy for `revoke` names in `from:`, in the last both of them and the pager of `incidents.page`."""
+    unowned: Names | None = Field(default=None, min_length=1)
+    """Who hears instead of an owner who cannot be reached: the first of them who can be, and with each message after
+    that the next one as well. The channel of its cards and then those groups if nothing is said."""
     digest: bool = True
     """Whether every owner gets a digest each month."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, delete, func, or_, select, text, tuple_, update
 
+from bot.core.reminders import STAGE
 from bot.core.rotation import OPEN
 from bot.store.columns import micros
 from bot.store.credential_rows import PLAIN, credentials
@@ -73,6 +74,15 @@ class Heard:
     name: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Message:
+    """That a tier of its own was told, escalations aside: of which expiry, when and to whom."""
+
+    expiry: datetime
+    told_at: datetime
+    told: tuple[str, ...]
+
+
 class ReminderReader(Session):
     """What is due, and what was told."""
 
@@ -117,6 +127,20 @@ class ReminderReader(Session):
             query = columns.where(tuple_(REMINDER.c.credential, REMINDER.c.environment).in_(part))
             for name, environment, expiry, tier in self.connection.execute(query):
                 found.setdefault((name, environment), set()).add((expiry, tier))
+        return found
+
+    def messages(self, keys: Collection[Key]) -> dict[Key, list[Message]]:
+        """What was told of each to its owner, or to those who hear instead."""
+        found: dict[Key, list[Message]] = {}
+        r = REMINDER.c
+        columns = select(r.credential, r.environment, r.expiry, r.told_at, r.told)
+        columns = columns.where(r.tier.not_like(f"{STAGE}%"), r.tier.not_like(f"{_SNOOZE}%"))
+        listed = list(keys)
+        for begin in range(0, len(listed), _CHUNK):
+            part = listed[begin : begin + _CHUNK]
+            query = columns.where(tuple_(r.credential, r.environment).in_(part))
+            for name, environment, expiry, at, told in self.connection.execute(query):
+                found.setdefault((name, environment), []).append(Message(expiry, at, tuple(told)))
         return found
 
     def being_rotated(self, keys: Collection[Key]) -> set[Key]:

@@ -87,7 +87,7 @@ class Plans:
             "approve_from": rule.names,
             "approve_within": rule.expires,
             "signed": rule.signed,
-            "remind": rule.remind,
+            "remind": rule.reminds,
             "escalation": stages,
             "break_glass": rule.break_glass,
             "facts": {"old": {"value": self.fact, "source": "jwks", "bound": "same", "at_most": None}},

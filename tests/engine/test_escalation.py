@@ -108,6 +108,18 @@ def test_slack_away_at_the_escalation_still_leaves_two_people_on_the_host(
     assert stage.vote("bob", stage.load(rotation), surface="cli").state is State.APPROVED
 
 
+def test_where_nothing_is_said_they_are_reminded_once_at_half_time(sqlite_database: Database, tmp_path: Path) -> None:
+    silent = replace(REVOKING, signed=False, remind=None, escalation=())
+    stage = Stage(sqlite_database, tmp_path, (silent, ORDINARY))
+    rotation = stage.revoke()
+    stage.pass_time(14 * MINUTE)
+    assert stage.audit(rotation, "approval.reminded") == []
+    for _ in range(16):
+        stage.pass_time(MINUTE + SECOND)
+    asked = [(row.at - rotation.created_at) // MINUTE for row in stage.audit(rotation, "approval.reminded")]
+    assert asked == [15]
+
+
 def test_nobody_is_called_after_the_approval(stage: Stage) -> None:
     rotation = stage.revoke()
     stage.vote("bob", rotation, sign=False)

@@ -10,6 +10,7 @@ import pytest
 from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
 from bot.store.database import Database
+from bot.store.tables import CREDENTIAL
 from tests.conftest import Opener
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 
@@ -118,6 +119,38 @@ def test_an_owner_who_left_is_a_finding_and_somebody_else_hears(keep: Keep) -> N
     keep.database.clock.advance(2 * DAY)
     keep.owners.turn()
     assert keep.row("key").owner_finding == ""
+
+
+def test_what_nobody_owns_goes_to_the_team_and_then_to_on_call_as_well(database: Database) -> None:
+    """A channel can always be told, so it must not keep on-call from hearing."""
+    keep = Keep(database, Rules(route=("channel", "nobody", "security", "carol"), escalation=()))
+    keep.declare(declared("lost", "nobody"), declared("mine", "alice"))
+    for name in ("lost", "mine"):
+        keep.rotated(name, MONDAY - 60 * DAY)
+    heard: list[set[str]] = []
+    for until in (1, 17, 24, 28):
+        keep.run_until(MONDAY + until * DAY)
+        rows = [row for row in keep.deliver() if row.key.startswith("remind-")]
+        heard.append({row.channel or row.person for row in rows} - {"@alice"})
+    assert heard == [{"C0TEAM"}, {"C0TEAM", "@bob"}, {"C0TEAM", "@bob", "@carol"}, {"C0TEAM", "@bob", "@carol"}]
+
+
+def test_in_the_last_hour_the_whole_route_hears(database: Database) -> None:
+    keep = Keep(database, Rules(route=("channel", "security"), escalation=()))
+    keep.declare(declared("lost", "nobody", None))
+    with keep.database.begin() as tx:
+        values = {"created_at": MONDAY - 60 * DAY, "expires_at": tx.now + HOUR / 2, "remind_at": tx.now}
+        tx.connection.execute(CREDENTIAL.update().values(values))
+    keep.turn()
+    assert {row.channel or row.person for row in keep.notices()} == {"C0TEAM", "@bob"}
+
+
+def test_a_group_that_is_called_hears_itself(database: Database) -> None:
+    keep = Keep(database, Rules(escalation=(Stage(7 * DAY, ("channel",)), Stage(3 * DAY, ("platform",)))))
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY - 84 * DAY)
+    keep.pass_days(4)
+    assert {row.channel or row.person for row in keep.notices()} == {"@alice", "C0TEAM", "@carol", "@dave"}
 
 
 def test_where_nobody_can_be_told_it_is_kept_until_somebody_can(keep: Keep) -> None:
