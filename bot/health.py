@@ -41,6 +41,18 @@ class Figures(Collector):
         with self._database.read() as reader:
             counts = reader.counts()
             head = reader.audit_head()
+            now, discoveries = reader.now, reader.discoveries()
+        failures = GaugeMetricFamily(
+            "keyturn_discovery_failures", "How often a discovery failed in a row.", labels=["discovery"]
+        )
+        age = GaugeMetricFamily(
+            "keyturn_discovery_age_seconds", "Since a discovery listed everything last.", labels=["discovery"]
+        )
+        for one in discoveries:
+            failures.add_metric([one.name], one.failures)
+            if one.completed_at is not None:
+                age.add_metric([one.name], (now - one.completed_at).total_seconds())
+        yield from (failures, age)
         rotations = GaugeMetricFamily("keyturn_rotations", "Rotations by state.", labels=["state"])
         for state, count in sorted(counts.rotations.items()):
             rotations.add_metric([state], count)

@@ -99,13 +99,13 @@ class CredentialPage:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something about a credential that needs a person."""
+    """Something about a credential, or about a discovery, that needs a person."""
 
     credential: str
     environment: str
     code: str
     """`no-owner`, `owner-away`, `empty-group`, `no-date`, `never-rotated`, `wrong-expiry`, `unmanaged`, `gone`,
-    `leftover`."""
+    `leftover`; `unseen` of a discovery, which has no environment."""
     text: str
     """In a sentence."""
     route: str = ""

@@ -13,6 +13,10 @@ AHEAD = timedelta(days=1)
 """How far a system's clock may be ahead of ours."""
 JITTER = timedelta(minutes=10)
 """An expiry that moves by less is the same one: some systems work it out anew at every look."""
+MOST_FAILURES = 5
+"""So often in a row a discovery may fail before somebody hears of it."""
+LONGEST_UNSEEN = timedelta(days=1)
+"""So long a discovery that fails, or a round that does not end, may leave what is known as it is."""
 LONGEST_NAME = 300
 
 
@@ -81,6 +85,26 @@ def in_use(versions: Collection[Version], now: datetime) -> InUse | None:
     newest = max(valid or versions, key=_newness)
     finding = f"{newest.version}: {newest.problem}" if newest.problem else ""
     return InUse(newest.version, newest.kind, newest.owner, newest.created_at, newest.expires_at, len(valid), finding)
+
+
+def unseen(
+    name: str, failures: int, began_at: datetime | None, completed_at: datetime | None, error: str, now: datetime
+) -> str:
+    """Why the dates that a discovery keeps can be stale, in a sentence; empty where it works.
+
+    It has failed `MOST_FAILURES` times in a row, or for `LONGEST_UNSEEN`, or a round lasts that long. A bot that was
+    down is not blind: its next round has not failed.
+    """
+    since = completed_at or began_at
+    under_way = began_at is not None and (completed_at is None or began_at > completed_at)
+    old = since is not None and now - since > LONGEST_UNSEEN
+    stuck = under_way and began_at is not None and now - began_at > LONGEST_UNSEEN
+    if failures < MOST_FAILURES and not (old and failures) and not stuck:
+        return ""
+    how = f"has failed {failures} times in a row" if failures else "does not come to an end"
+    seen = f"what it lists was seen last on {completed_at:%Y-%m-%d %H:%M} UTC" if completed_at else "it never completed"
+    why = f": {error}" if error else ""
+    return f"The discovery {name} {how}{why}. Dates may be stale: {seen}."
 
 
 def settled(known: datetime | None, said: datetime | None) -> datetime | None:

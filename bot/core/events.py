@@ -80,6 +80,7 @@ class Event(StrEnum):
     DIGEST = "inventory.digest"
     DISCOVERED = "discovery.completed"
     DISCOVERY_FAILED = "discovery.failed"
+    DISCOVERY_UNSEEN = "discovery.unseen"
 
 
 EVERYTHING = "everything"

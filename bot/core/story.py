@@ -328,6 +328,9 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
         f"{_word(d, 'discovery', 'A discovery')} listed everything: {_word(d, 'found', '0')} versions, "
         f"{_word(d, 'gone', '0')} are gone"
     ),
+    Event.DISCOVERY_UNSEEN: lambda who, d: (
+        f"{_list(d.get('told')) or 'Nobody'} heard that dates of {_word(d, 'discovery', 'a discovery')} may be stale"
+    ),
     Event.DISCOVERY_FAILED: lambda who, d: f"{_word(d, 'discovery', 'A discovery')} failed{_because(d, 'error')}",
     Event.TROUBLE_INTENT: _trouble("began"),
     Event.TROUBLE_OUTCOME: _trouble("finished"),

@@ -117,12 +117,14 @@ class InventoryDesk:
         with self._database.read() as reader:
             rows = self._visible(reader, call, Wanted(findings=True, owner=owner or None), limit, None)
             found = [finding for row in rows for finding in findings_of(row)]
+            blind = reader.discoveries() if self._shown.sees(call, _Anything()) else []
+            unseen = [Finding(one.name, "", "unseen", one.unseen(reader.now)) for one in blind]
         route = ", ".join(self._rules.route)
         routed = [
             Finding(one.credential, one.environment, one.code, one.text, route)
-            if one.code in ("no-owner", "owner-away", "empty-group")
+            if one.code in ("no-owner", "owner-away", "empty-group", "unseen")
             else one
-            for one in found
+            for one in (*(one for one in unseen if one.text), *found)
         ]
         return routed[:limit]
 

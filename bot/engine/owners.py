@@ -1,4 +1,7 @@
-"""Looks after owners: finds those who cannot be reached, every day, and sends everybody a digest every month."""
+"""Looks after owners and discoveries: says who cannot be reached and what is not seen any more; sends a digest a month.
+
+A discovery is watched from here, not from its own lane, which may hang in a system that does not answer.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +39,9 @@ class Owners:
         """Where cards go by default."""
 
     def turn(self) -> float:
-        """Check owners once a day; send the digest once a month, in working hours."""
+        """Check owners once a day; send the digest once a month, in working hours; tell of stale dates at once."""
         with self._database.read() as reader:
+            blind = [(row.name, row.completed_at, row.unseen(reader.now)) for row in reader.discoveries()]
             now = reader.now
             checked = reader.setting(CHECKED)
             month = f"{now.astimezone(self._rules.zone):%Y-%m}"
@@ -46,7 +50,26 @@ class Owners:
             self._check()
         if not sent and now >= self._opens(now):
             self._digest(month)
+        for name, seen, why in blind:
+            if why:
+                self._tell_blind(name, f"{seen:%Y%m%d%H%M%S}" if seen else "never", why)
         return LONGEST_NAP
+
+    def _tell_blind(self, name: str, seen: str, why: str) -> None:
+        """Once for each time that it stops to work, along the route: whose dates they are nobody knows."""
+        key = f"unseen-{name}-{seen}"
+        with self._database.read() as reader:
+            if reader.setting(key) is not None:
+                return
+        reached = self._recipients().owner("", self._channel)
+        with self._database.begin() as tx:
+            if not tx.put_setting_once(key, why[:300]):
+                return
+            everybody = reached.after(len(reached.later))
+            for to in everybody:
+                tx.add_notice(f"{key}-{to.name}", to.person, to.channel, why, {}, urgent=True)
+            detail = {"discovery": name, "told": [to.name for to in everybody], "error": why[:300]}
+            tx.audit(Entry(Event.DISCOVERY_UNSEEN, "keyturn", detail=detail))
 
     def _opens(self, now: datetime) -> datetime:
         """The first opening of the month."""

@@ -42,7 +42,7 @@ def look(environ: Mapping[str, str]) -> Iterator[Finding]:
     yield from _look_at_settings(settings, environ)
     yield _look_at_keys(settings)
     yield from _look_at_signers(settings)
-    yield _look_at_database(settings)
+    yield from _look_at_database(settings)
     yield from look_at_slack(settings)
     yield from _look_at_adapters(settings)
 
@@ -90,22 +90,27 @@ def _look_at_signers(settings: Settings) -> Iterator[Finding]:
         yield good("signers", f"{settings.signers}: every line is sound, and ssh-keygen verifies here")
 
 
-def _look_at_database(settings: Settings) -> Finding:
+def _look_at_database(settings: Settings) -> Iterator[Finding]:
     try:
         database = open_database(settings)
     except Permanent as error:
-        return wrong("database", str(error), error.hint)
+        yield wrong("database", str(error), error.hint)
+        return
     try:
         database.check_schema()
         with database.read() as reader:
-            head = reader.audit_head()
+            head, blind = reader.audit_head(), [one.unseen(reader.now) for one in reader.discoveries()]
     except Permanent as error:
-        return wrong("database", str(error), error.hint)
+        yield wrong("database", str(error), error.hint)
+        return
     except KeyturnError as error:
-        return wrong("database", str(error), "Check KEYTURN_DATABASE_URL, and that the server runs and can be reached.")
+        yield wrong("database", str(error), "Check KEYTURN_DATABASE_URL, and that the server runs and can be reached.")
+        return
     finally:
         database.close()
-    return good("database", f"{database.dialect}: the schema is right and can be written to; {head.seq} audit rows")
+    yield good("database", f"{database.dialect}: the schema is right and can be written to; {head.seq} audit rows")
+    for why in filter(None, blind):
+        yield wrong("discovery", why, "Mend what it says: until then nothing new is found there, and no date moves.")
 
 
 def _look_at_adapters(settings: Settings) -> Iterator[Finding]:

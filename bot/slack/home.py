@@ -60,8 +60,7 @@ def home(board: Board) -> dict[str, Any]:
     page.add(*_credentials(board), rank=2)
     if board.findings:
         told = [
-            f"{code(one.credential)} in {escape(one.environment, 60)} · {escape(one.text, 250)}"
-            for one in board.findings[:MOST_FINDINGS]
+            f"{code(one.credential)}{_where(one)} · {escape(one.text, 250)}" for one in board.findings[:MOST_FINDINGS]
         ]
         more = "_All of them: `/rotate list --findings`_"
         page.add(header("Needs somebody"), *sections(told, 3), context(more), rank=3)
@@ -92,6 +91,10 @@ def _credentials(board: Board) -> list[Block]:
     if rest or not led:
         made += _lines(rest, nothing)
     return made
+
+
+def _where(one: Finding) -> str:
+    return f" in {escape(one.environment, 60)}" if one.environment else ""
 
 
 def _standing(counts: Mapping[str, int]) -> list[str]:

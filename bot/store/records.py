@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from bot.core.discovered import unseen
 from bot.core.rotation import Overlap, State
 from bot.core.schedule import Dates
 
@@ -189,6 +190,10 @@ class DiscoveryRow:
     error: str
     due_at: datetime | None
     claimed_until: datetime | None
+
+    def unseen(self, now: datetime) -> str:
+        """Why what it keeps may be stale; empty where it works."""
+        return unseen(self.name, self.failures, self.began_at, self.completed_at, self.error, now)
 
 
 @dataclass(frozen=True, slots=True)

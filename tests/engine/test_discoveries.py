@@ -209,3 +209,39 @@ def test_a_failed_round_is_tried_again_soon(keep: Keep) -> None:
         due = reader.next_discovery_at()
         assert due is not None
         assert timedelta(0) < due - reader.now <= timedelta(minutes=2)
+
+
+def test_a_discovery_that_stays_blind_is_told_along_the_route_once(keep: Keep) -> None:
+    """Dates that nobody reads any more look like dates on which nothing happens."""
+    keep.system.held = [Found("svc/a", "k1", "api-key", "alice", MONDAY - DAY, MONDAY + 90 * DAY)]
+    keep.discover()
+    keep.system.breaks = (0, Permanent("its account was taken away", "give it back"))
+    for _ in range(4):
+        keep.discover()
+    keep.owners.turn()
+    assert [row for row in keep.notices() if row.key.startswith("unseen-")] == []
+    keep.discover()
+    for _ in range(3):
+        keep.owners.turn()
+    (told,) = [row for row in keep.notices() if row.key.startswith("unseen-")]
+    assert told.channel == "C0DEFAULT"
+    assert "its account was taken away" in told.text
+    assert "5 times" in told.text
+    finding = keep.desk.findings(keep.call())[0]
+    assert (finding.credential, finding.code, finding.route) == ("identity", "unseen", "channel")
+    keep.system.breaks = None
+    keep.discover()
+    assert "unseen" not in {one.code for one in keep.desk.findings(keep.call())}
+
+
+def test_a_round_that_does_not_end_is_noticed_and_a_bot_that_was_down_is_not_blind(keep: Keep) -> None:
+    keep.discover()
+    keep.database.clock.advance(3 * DAY)
+    keep.owners.turn()
+    assert keep.audit("discovery.unseen") == []
+    with keep.database.begin() as tx:
+        tx.claim_discovery(tx.now, tx.now + 10 * DAY)
+    keep.database.clock.advance(DAY + HOUR)
+    keep.owners.turn()
+    (row,) = keep.audit("discovery.unseen")
+    assert "does not come to an end" in row.detail["error"]
