@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,6 +14,7 @@ from adapters.kubernetes.grants import grants
 from bot.catalog import Catalog
 from bot.core.runbook_file import load
 from bot.engine.needs import needed_by_runbook
+from playground.cluster.cluster import RBAC, Cluster
 
 Rule = tuple[str, str, str, tuple[str, ...]]
 """Group, resource, verb, and the names that it is limited to."""
@@ -21,6 +23,34 @@ SHIPPED = Path(runbooks.__path__[0])
 
 def rules(namespace: str, *credentials: Mapping[str, Any], files: Collection[Path] = ()) -> list[dict[str, Any]]:
     """The rules of a Role for credentials as settings declare them, by shipped runbooks or by `files`."""
+    found: list[dict[str, Any]] = _rbac(credentials, files)["namespaces"][namespace]
+    return found
+
+
+@contextmanager
+def account(
+    cluster: Cluster, namespace: str, *credentials: Mapping[str, Any], without: Rule | None = None
+) -> Iterator[str]:
+    """A service account that may do just that, in the whole cluster too; `without` one rule. Its `namespace/name`."""
+    everywhere: list[dict[str, Any]] = _rbac(credentials, ())["cluster"]
+    allowed = [rule for rule in rules(namespace, *credentials) if without is None or without not in flat([rule])]
+    name = cluster.account(namespace, "keyturn", allowed)
+    whole = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": f"{namespace}-keyturn"}}
+    subject = {"kind": "ServiceAccount", "name": "keyturn", "namespace": namespace}
+    ref = {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"{namespace}-keyturn"}
+    made: list[dict[str, Any]] = [
+        whole | {"kind": "ClusterRole", "rules": everywhere},
+        whole | {"kind": "ClusterRoleBinding", "roleRef": ref, "subjects": [subject]},
+    ]
+    cluster.apply(*made)
+    try:
+        yield name
+    finally:
+        for each in made:
+            cluster.api.delete(cluster.api.path_of(each))
+
+
+def _rbac(credentials: Collection[Mapping[str, Any]], files: Collection[Path]) -> dict[str, Any]:
     books = {path.stem: path for path in (*SHIPPED.glob("*.yaml"), *files)}
     catalog, needed = Catalog({}, _no_secrets), set[str]()
     for each in credentials:
@@ -28,7 +58,7 @@ def rules(namespace: str, *credentials: Mapping[str, Any], files: Collection[Pat
     granted = grants(sorted(needed), "values", {"cluster": "default"})
     if granted.problems:
         raise ValueError("; ".join(granted.problems))
-    found: list[dict[str, Any]] = YAML(typ="safe").load(granted.text)["rbac"]["namespaces"][namespace]
+    found: dict[str, Any] = YAML(typ="safe").load(granted.text)["rbac"]
     return found
 
 

@@ -9,7 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from bot.core.rotation import Overlap, Rotation, Stage, StepRun
+from bot.core.rotation import Overlap, Rotation, Stage, State, StepRun
 from bot.store.records import AuditRow
 from playground.cluster.api import ApiError, Unreachable
 from playground.estate import Estate
@@ -83,6 +83,22 @@ class Rotating:
         """To its end, the old key erased."""
         done = self.go_on(number, lambda rotation: rotation.is_over)
         assert done.overlap is Overlap.RETIRED, describe(done)
+        return done
+
+    def put_back(self, number: int) -> Rotation:
+        """Roll it back to its end, and wait for the pods; all of that within the time that the runbook gives it."""
+        answer = self.world.say("carol", f'rollback R-{number} --reason "calls fail"')
+        assert answer.good, answer.text
+
+        def over(rotation: Rotation) -> bool:
+            assert not any(run.undoing for run in rotation.steps if run.stage is Stage.HELD), describe(rotation)
+            return rotation.is_over
+
+        done = self.go_on(number, over, mercy=True)  # the step that waited is held, and nothing of it is put back
+        assert done.state is State.ROLLED_BACK, describe(done)
+        self.world.until(self._settled, "the pods run with the old one again")
+        (asked,) = [row for row in self.world.audit(number) if row.event == "rotation.rolling-back"]
+        assert self.world.database.now() - asked.at < done.plan.rollback_within
         return done
 
     def problems(self, number: int) -> list[str]:

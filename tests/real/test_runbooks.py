@@ -1,0 +1,69 @@
+"""The shipped runbooks for Kubernetes on a cluster, each to its end and back from behind its promotion.
+
+keyturn acts as an account that may do what `keyturn permissions` says of the credential, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from playground.cluster.cluster import Cluster
+from tests.real.counters import Counters
+from tests.real.grounds import GROUNDS, Certificate, Ground
+from tests.real.rights import account
+from tests.real.rotating import Rotating, rotating
+
+pytestmark = pytest.mark.timeout(400)
+
+Begin = Callable[[Ground], Rotating]
+
+
+@pytest.fixture(params=GROUNDS, ids=[made.runbook for made in GROUNDS])
+def ground(request: pytest.FixtureRequest, cluster: Cluster, namespace: str, tmp_path: Path) -> Iterator[Ground]:
+    if issubclass(request.param, Certificate):
+        request.getfixturevalue("cert_manager")
+    made: Ground = request.param(cluster, namespace, tmp_path)
+    with made.stack:
+        made.lay_out()
+        yield made
+
+
+@pytest.fixture
+def begin(sqlite_url: str, tmp_path: Path) -> Iterator[Begin]:
+    """`begin(ground)`: a bot for its credential."""
+    with ExitStack() as stack:
+
+        def start(ground: Ground, **rights: Any) -> Rotating:
+            counters = stack.enter_context(Counters())
+            name = stack.enter_context(account(ground.cluster, ground.namespace, ground.credential(counters), **rights))
+            file = ground.cluster.kubeconfig(tmp_path / "kubeconfig", name)
+            return stack.enter_context(rotating(ground, sqlite_url, tmp_path, file, counters))
+
+        yield start
+
+
+def test_it_is_rotated_to_its_end(ground: Ground, begin: Begin) -> None:
+    bot, before = begin(ground), ground.generations()
+    number = bot.start(ground.runbook)
+    (access,) = [box for box in bot.world.rotation(number).boxes if box.name == "access"]
+    assert access.by == "keyturn", f"its account may do all of it: {access.evidence}"
+    ground.in_use(bot.reach(number, ground.retiring))
+    bot.finish(number)
+    assert bot.problems(number) == []
+    ground.replaced()
+    assert ground.generations() == {name: made + ground.restarts for name, made in before.items()}
+
+
+def test_it_is_put_back_after_the_new_one_was_in_use(ground: Ground, begin: Begin) -> None:
+    bot, before = begin(ground), ground.generations()
+    number = bot.start(ground.runbook)
+    bot.reach(number, ground.retiring)
+    bot.put_back(number)
+    ground.put_back()
+    after = ground.generations()
+    assert all(after[name] > before[name] for name in before)
