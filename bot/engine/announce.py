@@ -6,9 +6,11 @@ from bot.core.rotation import Overlap, Rotation, Stage, State
 from bot.core.runbook import Section
 from bot.core.safety import what_is_left
 from bot.engine.approvers import tell_approvers
+from bot.engine.arrivals import tell_owner
 from bot.engine.expiry import follow_expiry
 from bot.engine.incidents import follow_emergency, of_incident
 from bot.engine.judge import USED_AT
+from bot.engine.paging import end_failure, page_failure
 from bot.store.writing import Transaction
 
 BOT = "keyturn"
@@ -28,7 +30,10 @@ def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
         tx.add_notice(f"{what}-{after.number}-{after.version}", "", after.channel, text, payload, urgent=urgent)
         if after.plan.requester == BOT and what in FAILED:
             text = f"The automatic rotation needs you: {text}"
-            _tell_owner(tx, after, f"automatic-{what}-{after.number}-{after.version}", text)
+            tell_owner(tx, after, f"automatic-{what}-{after.number}-{after.version}", text)
+            page_failure(tx, after, what)
+    if after.plan.requester == BOT:
+        end_failure(tx, before, after)
     tell_approvers(tx, before, after)
     passed = follow_expiry(tx, before, after)
     if passed is not None:
@@ -48,13 +53,7 @@ def warn_of_use(tx: Transaction, rotation: Rotation) -> None:
     )
     payload = {"rotation": rotation.number, "broadcast": True}
     tx.add_notice(f"grace-{rotation.number}", "", rotation.channel, text, payload)
-    _tell_owner(tx, rotation, f"grace-{rotation.number}-owner", text)
-
-
-def _tell_owner(tx: Transaction, rotation: Rotation, key: str, text: str) -> None:
-    """The owner hears it too; a group has no account of its own, and reads it in the channel."""
-    if rotation.plan.owner:
-        tx.add_notice(key, f"@{rotation.plan.owner}", "", text)
+    tell_owner(tx, rotation, f"grace-{rotation.number}-owner", text)
 
 
 def remind_overlap(tx: Transaction, rotation: Rotation) -> None:

@@ -5,18 +5,24 @@ A reminder that nobody got was not told: its tiers are looked at anew, and go to
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from bot.contracts.people import Directory
 from bot.core.events import Entry, Event
+from bot.core.policy import Policy
+from bot.core.rotation import Rotation
+from bot.engine.recipients import Reached, Recipient, Recipients
+from bot.store.database import Database
 from bot.store.reading import Reader
 from bot.store.records import NoticeRow, ReminderRow
 from bot.store.writing import Transaction
 
 CLOSED_FOR = timedelta(days=1)
 """How long a place that did not take a message gets no others; then it is tried again."""
-KINDS = ("reminder", "digest", "alert")
+OWNER = "owner"
+KINDS = ("reminder", "digest", "alert", OWNER)
 """What is sent to whom a credential concerns, rather than to who asked for something."""
 LISTED = 30
 """Credentials that one row of the audit names; it counts the others."""
@@ -63,10 +69,60 @@ def undelivered(tx: Transaction, row: NoticeRow, why: str) -> None:
         }
         tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=name, detail=detail))
     tx.untell(anew)
-    alert = row.payload.get("alert")
-    if isinstance(alert, Mapping):
-        detail = {"environment": str(alert.get("environment", "")), "to": to, "why": why, "notice": row.key}
-        tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=str(alert.get("credential", "")), detail=detail))
+    about = row.payload.get("alert") or row.payload.get(OWNER)
+    if isinstance(about, Mapping):
+        detail = {"environment": str(about.get("environment", "")), "to": to, "why": why, "notice": row.key}
+        tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=str(about.get("credential", "")), detail=detail))
+    owner = row.payload.get(OWNER)
+    if isinstance(owner, Mapping) and owner.get("routed"):
+        _pass_on(tx, row, f"{row.key}/again", row.person, row.channel, routed=False)
+
+
+def tell_owner(tx: Transaction, rotation: Rotation, key: str, text: str) -> None:
+    """Have the owner of its credential told, or who hears instead; that is looked up when it is sent.
+
+    The channel of the rotation reads it anyway, so that it is not sent there twice.
+    """
+    plan = rotation.plan
+    about = {
+        "name": plan.owner,
+        "credential": plan.credential,
+        "environment": plan.environment,
+        "channel": rotation.channel,
+    }
+    tx.add_notice(key, f"@{plan.owner}" if plan.owner else "", "", text, {OWNER: about})
+
+
+def recipients(
+    database: Database, policy: Policy, directory: Directory, channels: Mapping[str, str], route: Collection[str]
+) -> Recipients:
+    """Lookups for one turn, without the places that took nothing lately."""
+    with database.read() as reader:
+        closed = reader.closed_places(reader.now - CLOSED_FOR)
+    return Recipients(policy, directory, channels, route, closed)
+
+
+def route(finder: Callable[[], Recipients], payload: Mapping[str, Any]) -> Reached | None:
+    """Who hears what an owner has to hear; None where that is settled, or it is for somebody else."""
+    owner = payload.get(OWNER)
+    if not isinstance(owner, Mapping) or owner.get("routed"):
+        return None
+    channel = str(owner["channel"])
+    reached = finder().owner(str(owner["name"]), channel)
+    if not reached.to:
+        return reached
+    return Reached(tuple(one for one in reached.to if one.channel != channel), "")
+
+
+def forward(tx: Transaction, row: NoticeRow, to: Sequence[Recipient]) -> None:
+    """Send it to each of them, in the transaction that settles the notice which they were looked up for."""
+    for one in to:
+        _pass_on(tx, row, f"{row.key}/{one.name}", one.person, one.channel, routed=True)
+
+
+def _pass_on(tx: Transaction, row: NoticeRow, key: str, person: str, channel: str, *, routed: bool) -> None:
+    payload = {**row.payload, OWNER: {**row.payload[OWNER], "routed": routed}}
+    tx.add_notice(key, person, channel, row.text, payload, urgent=row.urgent)
 
 
 def delivery(reader: Reader, told: Sequence[ReminderRow]) -> list[str]:

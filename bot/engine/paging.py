@@ -18,6 +18,7 @@ from bot.core.errors import KeyturnError, Permanent, Transient
 from bot.core.events import Entry, Event
 from bot.core.incident_rules import Errand
 from bot.core.reminders import Stage, Tier
+from bot.core.rotation import Rotation, State
 from bot.engine.errands import ALLOWED_SECONDS, CLAIMED_SECONDS, defaults
 from bot.engine.lane import nap_until
 from bot.engine.scope import parameters
@@ -29,6 +30,7 @@ from bot.store.writing import Transaction
 log = logging.getLogger(__name__)
 LONGEST_DELAY = 300.0
 MOST_FAILURES = 200
+_FAILED = {"held": "is held", "rolled-back": "was rolled back", "abandoned": "was abandoned"}
 
 
 def page(tx: Transaction, row: CredentialRow, found: Sequence[Tier], stages: Sequence[Stage]) -> None:
@@ -38,6 +40,30 @@ def page(tx: Transaction, row: CredentialRow, found: Sequence[Tier], stages: Seq
             expiry = f"{tier.expiry:%Y%m%d%H%M%S}"
             key = f"page-{row.name}-{row.environment}-{expiry}-{tier.name}"
             tx.add_page(key, row.name, row.environment, {"expiry": tier.expiry.isoformat(), "owner": row.owner})
+
+
+def page_failure(tx: Transaction, rotation: Rotation, what: str) -> None:
+    """Ask for a page for an automatic rotation that failed: nobody started it, so nobody looks at it.
+
+    It belongs to the alert of the date by which the credential has to be replaced, and is resolved with it.
+    """
+    plan = rotation.plan
+    found = tx.credential(plan.credential, plan.environment)
+    if found:
+        due = found[0].next_due or tx.now
+        why = f"its automatic rotation {rotation.id} {_FAILED.get(what, 'failed')}"
+        payload = {"expiry": due.isoformat(), "owner": plan.owner, "why": why, "rotation": rotation.number}
+        key = f"page-{rotation.id}-{what}-{rotation.version}"
+        tx.add_page(key, plan.credential, plan.environment, payload)
+
+
+def end_failure(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
+    """Have the alert resolved once it has ended well after all."""
+    if before is None or before.is_over or not after.is_over or after.state is not State.PROMOTED:
+        return
+    for sent in tx.sent_pages([(after.plan.credential, after.plan.environment)]):
+        if sent.payload.get("rotation") == after.number:
+            tx.end_page(sent)
 
 
 def end_pages(tx: Transaction, due: Mapping[tuple[str, str], datetime | None]) -> None:
@@ -136,13 +162,14 @@ def _scope(row: PageRow) -> dict[str, str]:
     """What the arguments of `incidents.page` can look up, as for an emergency."""
     day = row.payload["expiry"][:16].replace("T", " ")
     owner = row.payload.get("owner") or "nobody"
+    why = str(row.payload.get("why") or "nobody acts")
     return {
         "id": f"{row.credential}@{row.environment}",
         "credential": row.credential,
         "environment": row.environment,
-        "reason": f"it is due on {day} UTC, and nobody acts; its owner is {owner}",
+        "reason": f"it is due on {day} UTC, and {why}; its owner is {owner}",
         "order": "",
-        "summary": f"{row.credential} ({row.environment}) is due on {day} UTC, and nobody acts",
+        "summary": f"{row.credential} ({row.environment}) is due on {day} UTC, and {why}",
         "severity": "high",
         "opened_by": "keyturn",
         "opened_at": f"{row.due_at:%Y-%m-%d %H:%M} UTC",

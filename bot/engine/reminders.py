@@ -19,7 +19,7 @@ from bot.core.policy import Policy
 from bot.core.reminders import Look, Rules, Tier, look, snoozed, tiers
 from bot.core.schedule import Dates
 from bot.core.windows import Calendar
-from bot.engine.arrivals import CLOSED_FOR
+from bot.engine.arrivals import recipients
 from bot.engine.lane import SHORTEST_NAP, nap_until
 from bot.engine.paging import end_pages, page
 from bot.engine.recipients import Reached, Recipient, Recipients
@@ -82,9 +82,9 @@ class Reminders:
 
     def recipients(self) -> Recipients:
         """Lookups for one turn."""
-        with self._database.read() as reader:
-            closed = reader.closed_places(reader.now - CLOSED_FOR)
-        return Recipients(self._policy, self._directory, self._setting.channels, self._setting.rules.route, closed)
+        return recipients(
+            self._database, self._policy, self._directory, self._setting.channels, self._setting.rules.route
+        )
 
     def _reach(self, rows: Iterable[Heard]) -> _Known:
         """Who hears of each, asked before the transaction, since Slack may take its time."""

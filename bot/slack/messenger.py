@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from bot.core.errors import KeyturnError, Permanent, Transient
-from bot.engine.arrivals import arrived, undelivered
+from bot.engine.arrivals import arrived, forward, undelivered
 from bot.slack.api import LostAnswer, Unreachable
 from bot.slack.drawings import Drawer
 from bot.slack.notices import Teller
-from bot.slack.outcomes import Dropped, Elsewhere, Gone, Later, Outcome, Shown, put_off
+from bot.slack.outcomes import Dropped, Elsewhere, Forwarded, Gone, Later, Outcome, Shown, put_off
 from bot.slack.threads import COPY
 from bot.store.database import Database
 from bot.store.records import DrawingRow, NoticeRow
@@ -160,7 +160,7 @@ class Messenger:
             self._outage = min(LONGEST_OUTAGE, self._outage * 2 or FIRST_OUTAGE)
             self._silent_until = self._monotonic() + self._outage
             self._doubtful = True
-        elif not isinstance(outcome, Later):
+        elif not isinstance(outcome, Later | Forwarded):
             self.failures, self._outage = 0, 0.0
 
     def _settle_notice(self, tx: Transaction, row: NoticeRow, outcome: Outcome) -> None:
@@ -171,6 +171,9 @@ class Messenger:
             case Later():
                 seconds, failures, note = put_off(row, outcome)
                 tx.postpone_notice(row.id, tx.now + self._stretched(seconds), failures, note)
+            case Forwarded(to=to):
+                if tx.sent(row.id):
+                    forward(tx, row, to)
             case Gone(note=note) | Dropped(note=note) | Elsewhere(note=note):
                 log.warning("a notice was given up: %s", note)
                 if tx.give_up(row.id, note):

@@ -8,6 +8,8 @@ from typing import Any
 from bot.contracts.command import Answer
 from bot.core.errors import Permanent, Transient
 from bot.core.incident import Incident
+from bot.engine.arrivals import route
+from bot.engine.recipients import Recipients
 from bot.engine.worker import of_json
 from bot.slack import forms
 from bot.slack.answers import answer, refusal
@@ -20,7 +22,7 @@ from bot.slack.deliveries import user_of
 from bot.slack.identity import Identity
 from bot.slack.incident_place import lose_channel
 from bot.slack.names import Roster
-from bot.slack.outcomes import Dropped, Later, Outcome, Shown, after, may_be_posted
+from bot.slack.outcomes import Dropped, Forwarded, Later, Outcome, Shown, after, may_be_posted
 from bot.slack.places import BAD_BLOCKS, CLOSED, direct, find, post, whisper
 from bot.slack.reminders import draw, reminds
 from bot.slack.revocation import revoke
@@ -47,7 +49,9 @@ class Teller:
         names: Roster,
         with_form: Callable[[], Collection[str]],
         ender: StepEnder,
+        recipients: Callable[[], Recipients],
     ) -> None:
+        self._recipients = recipients
         self._ender = ender
         self._database = database
         self._api = api
@@ -62,6 +66,10 @@ class Teller:
             return Dropped(f"given up after {row.failures} failures: {row.note}"[:300])
         if row.payload.get("execution"):
             return self._ender.tell(row)
+        reached = route(self._recipients, row.payload)
+        if reached is not None:
+            known = bool(reached.to) or not reached.finding
+            return Forwarded(reached.to) if known else Dropped(f"nobody can be told: {reached.finding}"[:300])
         try:
             if not row.person:
                 return self._announce(row)

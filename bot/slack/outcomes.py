@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bot.core.errors import Permanent, Transient
+from bot.engine.recipients import Recipient
 from bot.slack.api import LostAnswer, RateLimited, SlackRefused, Unreachable
 from bot.slack.budget import Budget
 from bot.store.outbox import LOST
@@ -58,7 +59,14 @@ class Dropped:
     note: str
 
 
-Outcome = Shown | Later | Gone | Elsewhere | Dropped
+@dataclass(frozen=True, slots=True)
+class Forwarded:
+    """Each of these hears it instead, in a message of their own; nobody where all of them know it."""
+
+    to: tuple[Recipient, ...]
+
+
+Outcome = Shown | Later | Gone | Elsewhere | Dropped | Forwarded
 
 
 def after(error: Transient | Permanent, method: str, failures: int, budget: Budget) -> Later:

@@ -13,6 +13,7 @@ from slack_sdk import WebClient
 
 from bot.contracts.command import Rotations
 from bot.core.errors import KeyturnError, Permanent, Transient
+from bot.engine.arrivals import recipients
 from bot.engine.intake import Intake
 from bot.slack.api import SlackApi, quiet_logger
 from bot.slack.budget import Budget
@@ -80,7 +81,16 @@ class Room:
         self._messenger = Messenger(
             database,
             Drawer(database, people.api, people.identity, budget, names, incidents, ender),
-            Teller(database, people.api, people.identity, budget, names, lambda: _with_form(rotations), ender),
+            Teller(
+                database,
+                people.api,
+                people.identity,
+                budget,
+                names,
+                lambda: _with_form(rotations),
+                ender,
+                lambda: recipients(database, settings.policy, people, settings.channels, settings.reminders.route),
+            ),
             chores=(self._homes.chore, self._report_floods, self._learn),
             drawn=self._homes.changed,
             probe=people.identity.learn,

@@ -10,24 +10,28 @@ from typing import Any
 import pytest
 
 from bot.contracts.adapter import Effect, Operation, Outputs, Run
+from bot.contracts.command import Need
 from bot.core.automatic import Automatic, rule_of, starts_at
 from bot.core.errors import Permanent, Transient
 from bot.core.incident_rules import Errand
 from bot.core.policy import ApprovalRule, Who
 from bot.core.reminders import Rules, Stage
-from bot.core.rotation import State
+from bot.core.rotation import Done, Failed, State
 from bot.core.schedule import Dates
 from bot.core.windows import Calendar, Freeze, Window
 from bot.engine.automatic import Starter
 from bot.engine.paging import Pager
 from bot.engine.reminders import Reminders, Setting
 from bot.store.database import Database
+from bot.store.records import NoticeRow
+from bot.store.tables import NOTICE
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.engine.stage import ORDINARY
 from tests.engine.stage import Stage as World
 
 NAME = "identity-signing"
 WEEK = 7 * DAY
+MINUTE = timedelta(minutes=1)
 ALONE = ApprovalRule(count=0, who=Who(groups=frozenset({"sec-oncall"})))
 
 
@@ -186,6 +190,63 @@ def test_when_nobody_acts_the_pager_rings_once(database: Database) -> None:
         "key (production) is due on 2027-01-05 12:00 UTC, and nobody acts"
     ]
     assert [row.detail["told"] for row in keep.audit("credential.reminded") if "escalation-1" in row.detail["tiers"]]
+
+
+def test_a_failed_automatic_rotation_pages_and_its_owner_hears(database: Database, tmp_path: Path) -> None:
+    machine = Machine(database, tmp_path, ALONE)
+    paged = Paged()
+    pager = pager_of(database, paged)
+    machine.world.outcome = lambda rotation, i: Failed("the store says 403", "give it the permission")
+    machine.pass_time(6 * DAY + 20 * HOUR)
+    machine.world.work()
+    assert machine.open() == [State.HELD]
+    with database.read() as reader:
+        rows = [NoticeRow(*row) for row in reader.connection.execute(NOTICE.select().order_by(NOTICE.c.id))]
+    channel = next(row for row in rows if row.key.startswith("held-"))
+    owner = next(row for row in rows if row.key.startswith("automatic-held-"))
+    assert (channel.person, channel.payload["broadcast"]) == ("", True)
+    assert (owner.person, owner.payload["owner"]["name"], owner.payload["owner"]["credential"]) == (
+        "@alice", "alice", NAME,
+    )  # fmt: skip
+    assert owner.text.startswith("The automatic rotation needs you: R-1")
+    assert "the store says 403" in owner.text
+    for _ in range(3):
+        pager.turn()
+        machine.pass_time(HOUR)
+    ((token, summary),) = paged.sent
+    assert NAME in token
+    assert summary.endswith("and its automatic rotation R-1 is held")
+    with database.begin() as tx:
+        tx.update_credential(NAME, PRODUCTION, last_rotated_at=tx.now, remind_at=tx.now)
+    machine.pass_time(MINUTE)
+    pager.turn()
+    assert [ended for ended, _ in paged.ended] == [token], "what is replaced by hand needs nobody any more"
+
+
+def test_an_automatic_rotation_that_ends_well_after_all_resolves_its_alert(database: Database, tmp_path: Path) -> None:
+    machine = Machine(database, tmp_path, ALONE)
+    paged = Paged()
+    pager = pager_of(database, paged)
+    machine.world.outcome = lambda rotation, i: Failed("the store says 403")
+    machine.pass_time(6 * DAY + 20 * HOUR)
+    machine.world.work()
+    pager.turn()
+    machine.world.outcome = lambda rotation, i: Done({"id": f"x{i}"}, "ok")
+    machine.world.board.retry(machine.world.call("bob", Need.RETRY), "R-1", "mended")
+    machine.world.work()
+    assert machine.open() == [State.PROMOTED]
+    pager.turn()
+    assert len(paged.sent) == len(paged.ended) == 1
+
+
+def test_a_rotation_that_somebody_started_pages_nobody(database: Database, tmp_path: Path) -> None:
+    machine = Machine(database, tmp_path, ALONE)
+    machine.world.outcome = lambda rotation, i: Failed("the store says 403")
+    machine.world.start()
+    machine.world.work()
+    assert machine.open() == [State.HELD]
+    with database.read() as reader:
+        assert reader.pages() == []
 
 
 def test_nobody_is_paged_for_what_was_replaced_meanwhile(database: Database) -> None:

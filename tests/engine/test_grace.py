@@ -87,9 +87,9 @@ class Grace:
         self._timers.tick()
         self._work()
 
-    def told(self) -> list[NoticeRow]:
+    def told(self, what: str = "grace-") -> list[NoticeRow]:
         with self.database.read() as reader:
-            rows = reader.connection.execute(select(NOTICE).where(NOTICE.c.key.startswith("grace-")))
+            rows = reader.connection.execute(select(NOTICE).where(NOTICE.c.key.startswith(what)))
             return [NoticeRow(*row) for row in rows]
 
     def _work(self) -> None:
@@ -127,6 +127,21 @@ def test_nobody_is_sent_to_look_for_a_use_that_no_sensor_sees(grace: Grace) -> N
     grace.after(GRACE - DAY + HOUR)
     assert grace.now().steps[-1].stage is Stage.WAITING, "it is not at its end: only a use would be told"
     assert grace.told() == []
+
+
+def test_an_overlap_past_its_deadline_is_said_once_where_its_card_is(grace: Grace) -> None:
+    grace.sensor.ago = 3 * HOUR
+    grace.after(GRACE - HOUR)
+    assert grace.told("overdue-") == []
+    grace.after(GRACE + HOUR)
+    (row,) = grace.told("overdue-")
+    assert (row.person, row.channel) == ("", "C1")
+    assert row.payload == {"rotation": grace.rotation.number, "broadcast": True}
+    assert row.text.startswith("R-1 (checkout, production) is past its deadline: the old credential is still valid.")
+    assert "It waits at: " in row.text
+    assert "ago by billing" in row.text
+    grace.after(GRACE + DAY)
+    assert len(grace.told("overdue-")) == 1
 
 
 @pytest.mark.parametrize(

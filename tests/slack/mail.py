@@ -38,7 +38,7 @@ class Mail:
         self.messenger = Messenger(
             keep.database,
             Drawer(keep.database, api, identity, budget, names, room, ender),
-            Teller(keep.database, api, identity, budget, names, tuple, ender),
+            Teller(keep.database, api, identity, budget, names, tuple, ender, keep.reminders.recipients),
             probe=identity.learn,
             monotonic=lambda: self.seconds,
         )

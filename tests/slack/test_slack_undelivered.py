@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
+from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
-from bot.engine.arrivals import undelivered
+from bot.engine.arrivals import tell_owner, undelivered
 from bot.store.database import Database
 from playground.workspace.workspace import Workspace
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.slack.mail import Mail
+from tests.store import samples
 
 RULES = Rules(escalation=(Stage(7 * DAY, ("channel",)),), route=("channel", "@nobody", "security"))
 
@@ -120,3 +123,59 @@ def test_a_message_that_is_given_up_tells_no_other_anew(database: Database) -> N
     keep.database.clock.advance(HOUR)
     keep.turn()
     assert {name for name, _, _ in keep.told()} == {"key", "key-2"}
+
+
+# --- word of what failed by itself ------------------------------------------------------------------------------------
+
+
+OWNED = Rules(route=("bob", "carol"))
+
+
+def failed(keep: Keep, owner: str = "alice") -> None:
+    """An automatic rotation of this owner's needs somebody."""
+    rotation = samples.request(keep.database, "key", owner=owner)
+    with keep.database.begin() as tx:
+        tell_owner(tx, replace(rotation, channel="C0OPS"), "automatic-held-1-2", "The automatic rotation needs you.")
+
+
+@pytest.mark.parametrize(
+    ("owner", "away", "heard"),
+    [("alice", False, "alice"), ("alice", True, "bob"), ("security", False, ""), ("nobody", False, "bob")],
+    ids=["the owner", "who hears for an owner who is away", "a group in the channel", "an empty group"],
+)
+def test_who_hears_of_a_failed_automatic_rotation(
+    sqlite_database: Database, workspace: Workspace, owner: str, away: bool, heard: str
+) -> None:
+    keep = Keep(sqlite_database, OWNED)
+    if away:
+        keep.people.away["alice"] = PersonKind.DEACTIVATED
+    failed(keep, owner)
+    mail = Mail(keep, workspace)
+    mail.pass_hours(0.5, each=5)
+    got = {name for name in ("alice", "bob", "carol") if mail.read(name)}
+    assert got == ({heard} if heard else set())
+    assert not keep.notices(unsent=True)
+
+
+def test_who_is_gone_when_it_is_sent_is_replaced_by_the_next(sqlite_database: Database, workspace: Workspace) -> None:
+    keep = Keep(sqlite_database, OWNED)
+    failed(keep)
+    mail = Mail(keep, workspace)
+    workspace.deactivate("alice")
+    workspace.deactivate("bob")
+    mail.pass_hours(0.5, each=5)
+    assert [row.detail["to"] for row in keep.audit("reminder.undelivered")] == ["@alice", "@bob"]
+    assert len(mail.read("carol")) == 1
+    assert not keep.notices(unsent=True)
+
+
+def test_where_nobody_is_left_it_is_said_and_given_up(sqlite_database: Database, workspace: Workspace) -> None:
+    keep = Keep(sqlite_database, OWNED)
+    failed(keep)
+    mail = Mail(keep, workspace)
+    for name in ("alice", "bob", "carol"):
+        keep.people.away[name] = PersonKind.DEACTIVATED
+    mail.pass_hours(0.5, each=5)
+    (row,) = keep.audit("reminder.undelivered")
+    assert "nobody can be told" in row.detail["why"]
+    assert not keep.notices(unsent=True)
