@@ -205,7 +205,9 @@ def permissions(
 def playground(
     port: Annotated[int, typer.Option(help="Port of the page.")] = 8765,
     folder: Annotated[Path, typer.Option(help="Where its database and keys are kept.")] = Path(".playground"),
-    rate: Annotated[float, typer.Option(help="How much faster its clock runs.")] = 1440.0,
+    rate: Annotated[
+        float | None, typer.Option(help="How much faster its clock runs: 1440 times, or 60 times with a cluster.")
+    ] = None,
     estate: Annotated[
         Where, typer.Option(help="What there is to rotate in: small, or kubernetes for a real control plane as well.")
     ] = Where.SMALL,

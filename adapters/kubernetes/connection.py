@@ -84,13 +84,13 @@ class Connection:
 
     def _check_context(self) -> None:
         """Raise `Permanent` when the kubeconfig can be read and has no context of the name that is configured."""
-        from ruamel.yaml import YAML
+        import yaml
 
         path, wanted = self._cluster.kubeconfig, self._cluster.context
         if path is None or wanted is None:
             return
         try:
-            names = [str(one["name"]) for one in YAML(typ="safe").load(path.read_text())["contexts"]]
+            names = [str(one["name"]) for one in yaml.safe_load(path.read_text())["contexts"]]
         except Exception:  # noqa: BLE001 - it is no kubeconfig, which is told without quoting it
             return
         if wanted not in names:

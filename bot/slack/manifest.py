@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any, Literal
 
-from ruamel.yaml import YAML
+import yaml
 
 from bot.slack.methods import EVENTS, SCOPES, STEPS, Parameter
 
@@ -97,15 +96,16 @@ def _parameters(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
 
 def render(mode: Mode, url: str = EXAMPLE) -> str:
     """The manifest as YAML, for Slack's "Create an app from a manifest"."""
-    yaml = YAML()
-    yaml.default_flow_style = False
-    yaml.width = 110
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    out = io.StringIO()
     kind = "Socket Mode: no public address is needed" if mode == "socket" else "HTTP: put the bot's own address in"
-    out.write(f"# The keyturn app for {kind}. Made from bot/slack/methods.py; docs/slack-scopes.md has the reasons.\n")
-    yaml.dump(manifest(mode, url), out)
-    return out.getvalue()
+    told = f"# The keyturn app for {kind}. Made from bot/slack/methods.py; docs/slack-scopes.md has the reasons.\n"
+    return told + yaml.dump(manifest(mode, url), Dumper=_Indented, sort_keys=False, width=110, allow_unicode=True)
+
+
+class _Indented(yaml.SafeDumper):
+    """Lists stand further to the right than what they belong to, as people write them."""
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
+        super().increase_indent(flow, False)
 
 
 def scopes_page() -> str:

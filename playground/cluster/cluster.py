@@ -207,10 +207,10 @@ class Cluster:
 
     def define(self, files: Sequence[Path]) -> None:
         """Install definitions of kinds, and wait until the API server serves them."""
-        from ruamel.yaml import YAML
+        import yaml
 
         for file in files:
-            for manifest in YAML(typ="safe").load_all(file.read_text()):
+            for manifest in yaml.safe_load_all(file.read_text()):
                 path = self.api.path_of(self.api.apply(manifest))
                 self.wait(lambda path=path: self._serves(self.api.get(path)), f"{path} is served")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 from playground.cluster.build import Parts
 
@@ -39,7 +39,7 @@ def compose(parts: Parts) -> str:
     """All stages as one YAML text: kwok's own, narrowed to pods that are not told otherwise, and ours."""
     stages: list[dict[str, Any]] = []
     for file in sorted(parts.stages.glob("*.yaml")):
-        stage = YAML(typ="safe").load(file.read_text())
+        stage = yaml.safe_load(file.read_text())
         if stage["metadata"]["name"] == "pod-ready":
             stage["spec"]["selector"]["matchExpressions"].append(_told("DoesNotExist"))
         if stage["metadata"]["name"] == "pod-delete":

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
+import yaml
 
 APP_ID = "A0KEYTURN"
 BOT_USER = "U0KEYTURN"
@@ -120,7 +120,7 @@ class Seed:
     @classmethod
     def read(cls, path: str | Path) -> Seed:
         """A seed from a YAML or JSON file."""
-        return cls.of(YAML(typ="safe").load(Path(path)))
+        return cls.of(yaml.safe_load(Path(path).read_text(encoding="utf-8")))
 
 
 def default_seed() -> Seed:
@@ -200,7 +200,7 @@ class App:
     @classmethod
     def read(cls, path: str | Path, *, declined: Iterable[str] = ()) -> App:
         """The app from its manifest.yml; `declined` are optional scopes that the installing admin refused."""
-        manifest: dict[str, Any] = YAML(typ="safe").load(Path(path))
+        manifest: dict[str, Any] = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
         return cls.from_manifest(manifest, declined=declined)
 
     @classmethod

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from adapters.kubernetes.grants import grants
 from bot.core.errors import Permanent
@@ -16,7 +16,7 @@ WHERE = {"cluster": "default", "namespace": "keyturn", "account": "keyturn"}
 def values(*permissions: str) -> dict[str, Any]:
     granted = grants(permissions, "values", WHERE)
     assert not granted.problems
-    found: dict[str, Any] = YAML(typ="safe").load(granted.text)["rbac"]
+    found: dict[str, Any] = yaml.safe_load(granted.text)["rbac"]
     return found
 
 
@@ -65,7 +65,7 @@ def test_a_token_is_granted_for_its_service_account_and_reviews_for_the_cluster(
 def test_workloads_that_only_a_fact_names_are_granted_in_their_namespace_and_flagged() -> None:
     permissions = ("deployments.apps: get, patch @ default/shop", "deployments.apps: get, patch @ default/shop/web")
     granted = grants(permissions, "values", WHERE)
-    assert YAML(typ="safe").load(granted.text)["rbac"]["namespaces"]["shop"] == [
+    assert yaml.safe_load(granted.text)["rbac"]["namespaces"]["shop"] == [
         rule("deployments", "get", "patch", group="apps")
     ]
     assert "# the names come from what is found when it runs" in granted.text
@@ -100,7 +100,7 @@ def test_other_clusters_have_roles_of_their_own() -> None:
 
 def test_roles_are_bound_to_the_account() -> None:
     permissions = ("secrets: get @ default/shop/a", "tokenreviews.authentication.k8s.io: create @ default")
-    documents = [one for one in YAML(typ="safe").load_all(grants(permissions, "roles", WHERE).text) if one]
+    documents = [one for one in yaml.safe_load_all(grants(permissions, "roles", WHERE).text) if one]
     assert [one["kind"] for one in documents] == ["Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"]
     assert documents[1]["subjects"] == [{"kind": "ServiceAccount", "name": "keyturn", "namespace": "keyturn"}]
     assert documents[1]["roleRef"]["name"] == documents[0]["metadata"]["name"]
@@ -109,7 +109,7 @@ def test_roles_are_bound_to_the_account() -> None:
 
 def test_roles_that_create_secrets_bring_a_policy_for_their_account_and_no_others_do() -> None:
     with_it = grants(("secrets: create @ default/shop",), "roles", WHERE).text
-    documents = [one for one in YAML(typ="safe").load_all(with_it) if one]
+    documents = [one for one in yaml.safe_load_all(with_it) if one]
     policy, binding = documents[2:]
     assert (policy["kind"], binding["kind"]) == ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
     assert binding["spec"] == {"policyName": policy["metadata"]["name"], "validationActions": ["Deny"]}

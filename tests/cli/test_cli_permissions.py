@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from tests.cli.conftest import ROOT, Installation
 
@@ -53,7 +53,7 @@ def test_they_are_told_with_the_credentials_that_need_them(in_kubernetes: Instal
 def test_values_name_the_objects_and_nothing_lists_secrets(in_kubernetes: Installation) -> None:
     done = in_kubernetes.keyturn("permissions", "--values")
     assert done.returncode == 0, done.stderr
-    rules = YAML(typ="safe").load(done.stdout)["rbac"]["namespaces"]["shop"]
+    rules = yaml.safe_load(done.stdout)["rbac"]["namespaces"]["shop"]
     assert {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["admin"], "verbs": ["get", "patch"]} in rules
     assert all(rule.get("resourceNames") for rule in rules if {"get", "patch"} & set(rule["verbs"]))
     assert all("list" not in rule["verbs"] for rule in rules if "secrets" in rule["resources"])
@@ -61,7 +61,7 @@ def test_values_name_the_objects_and_nothing_lists_secrets(in_kubernetes: Instal
 
 def test_roles_are_bound_to_the_account_that_is_named(in_kubernetes: Installation) -> None:
     done = in_kubernetes.keyturn("permissions", "--roles", "--account", "tools/rotator")
-    documents = [one for one in YAML(typ="safe").load_all(done.stdout) if one]
+    documents = [one for one in yaml.safe_load_all(done.stdout) if one]
     assert documents[1]["subjects"] == [{"kind": "ServiceAccount", "name": "rotator", "namespace": "tools"}]
 
 
@@ -90,4 +90,4 @@ def test_the_shipped_example_needs_what_its_adapters_say_and_nothing_of_kubernet
     assert found["identity"]
     assert "kubernetes" not in found
     done = installation.keyturn("permissions", "--values")
-    assert YAML(typ="safe").load(done.stdout)["rbac"] == {"namespaces": {}, "cluster": []}
+    assert yaml.safe_load(done.stdout)["rbac"] == {"namespaces": {}, "cluster": []}

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from ruamel.yaml import YAML
+import yaml
 
 import runbooks
 from adapters.kubernetes.grants import grants
@@ -58,7 +58,7 @@ def _rbac(credentials: Collection[Mapping[str, Any]], files: Collection[Path]) -
     granted = grants(sorted(needed), "values", {"cluster": "default"})
     if granted.problems:
         raise ValueError("; ".join(granted.problems))
-    found: dict[str, Any] = YAML(typ="safe").load(granted.text)["rbac"]
+    found: dict[str, Any] = yaml.safe_load(granted.text)["rbac"]
     return found
 
 

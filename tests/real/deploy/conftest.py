@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from bot.settings import Settings, load_settings
 from docs.manifests import CHART, KUBERNETES
@@ -44,7 +44,7 @@ class Helm:
 
 
 def documents(text: str) -> list[Manifest]:
-    return [one for one in YAML(typ="safe").load_all(text) if one]
+    return [one for one in yaml.safe_load_all(text) if one]
 
 
 @pytest.fixture(scope="session")
@@ -136,7 +136,7 @@ def release(
             *("--set", "serviceMonitor.enabled=true", "--set", "prometheusRule.enabled=true"),
         )
         assert done.returncode == 0, done.stderr
-        rbac = YAML(typ="safe").load(printed)["rbac"]
+        rbac = yaml.safe_load(printed)["rbac"]
         yield Release(home, f"{home}/keyturn", f"{home}/keyturn-discovery", rbac)
         helm("uninstall", "keyturn", "--kubeconfig", kubeconfig, "--namespace", home)
 

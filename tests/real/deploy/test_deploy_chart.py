@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ruamel.yaml import YAML
+import yaml
 
 from bot.app import DRAIN_SECONDS
 from docs.manifests import CHART, TARGET, rendered
@@ -66,7 +66,7 @@ def values(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 def written(folder: Path, values: dict[str, Any]) -> Path:
     path = folder / "values.yaml"
-    YAML(typ="safe").dump(values, path)
+    path.write_text(yaml.safe_dump(values))
     return path
 
 
