@@ -25,6 +25,8 @@ from playground.workspace.workspace import Workspace
 READY_SECONDS = 60.0
 SMALL, KUBERNETES = "small", "kubernetes"
 """What there is to rotate in: the small estate alone, or a Kubernetes cluster beside it."""
+RATES = {SMALL: 1440.0, KUBERNETES: 60.0}
+"""How much faster the clock runs. The rollouts of a cluster take real seconds, and runbooks give them minutes."""
 REST_SECONDS = 2.0
 
 
@@ -92,9 +94,9 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def play(port: int, folder: Path, rate: float, estate: str = SMALL) -> int:
+def play(port: int, folder: Path, rate: float | None = None, estate: str = SMALL) -> int:
     """Run until interrupted. Everything starts anew each time; the last run's state is removed first."""
-    folder = folder.resolve()
+    folder, rate = folder.resolve(), rate or RATES[estate]
     if folder.exists() and not (folder / "playground").exists() and any(folder.iterdir()):
         print(f"{folder} is not a playground's folder; name an empty one with --folder.", file=sys.stderr)
         return 2

@@ -20,8 +20,10 @@ from playground.cluster.requests_proxy import PART_OF, SIGNS, VERIFIES, release,
 from playground.estate.clock import VirtualClock
 
 NAMESPACE, RELEASE, ACCOUNT = "shop", "demo", "keyturn"
-LIFE = 86400.0
+LIFE = 3600.0
 """How long a token lives, in virtual seconds: short, so that the end of a rotation can be waited for."""
+WATCHED = "1h"
+"""How long nobody may have presented a token of the old key; short for the same reason."""
 COUNTER = "requests_with_token_total"
 
 
@@ -66,6 +68,7 @@ def credential(address: str) -> dict[str, Any]:
             "verifiers": ["verifiers"],
             "good": f'{COUNTER}{{verdict="ok"}}',
             "total": COUNTER,
+            "watched": WATCHED,
             "dependants": [f"{address}/healthz"],
         },
     }
