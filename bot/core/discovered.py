@@ -17,6 +17,8 @@ MOST_FAILURES = 5
 """So often in a row a discovery may fail before somebody hears of it."""
 LONGEST_UNSEEN = timedelta(days=1)
 """So long a discovery that fails, or a round that does not end, may leave what is known as it is."""
+MOVED = "its expiry was moved by hand"
+"""What a finding says of a version that is the same and expires later than it did."""
 LONGEST_NAME = 300
 
 
@@ -105,6 +107,13 @@ def unseen(
     seen = f"what it lists was seen last on {completed_at:%Y-%m-%d %H:%M} UTC" if completed_at else "it never completed"
     why = f": {error}" if error else ""
     return f"The discovery {name} {how}{why}. Dates may be stale: {seen}."
+
+
+def moved_by_hand(version: str, finding: str, before: datetime, now: datetime) -> str:
+    """The finding that says so; it keeps the date that held first, until another version is in use."""
+    told = f"{version}: {MOVED}"
+    since = finding.removeprefix(f"{told} from ")[:10] if finding.startswith(told) else _day(before)
+    return f"{told} from {since} to {_day(now)}"
 
 
 def settled(known: datetime | None, said: datetime | None) -> datetime | None:

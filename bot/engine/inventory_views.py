@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from bot.contracts.inventory import CredentialView, Finding
+from bot.core.discovered import MOVED
 from bot.core.rotation import OPEN, Overlap
 from bot.core.schedule import stands
 from bot.store.columns import micros
@@ -80,7 +81,9 @@ def findings_of(row: CredentialRow, *, busy: bool = False) -> Iterator[Finding]:
     elif row.owner_finding:
         code = "empty-group" if "group" in row.owner_finding else "owner-away"
         yield found(code, row.owner_finding)
-    if row.finding:
+    if MOVED in row.finding:
+        yield found("expiry-moved", f"{row.finding}; that replaces nothing.")
+    elif row.finding:
         yield found("wrong-expiry", f"Its system's dates are not believed ({row.finding}).")
     if row.next_due is None:
         if row.cadence is not None and row.dates.begins is None:

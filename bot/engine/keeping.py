@@ -12,6 +12,7 @@ from bot.engine.lane import Lane
 from bot.engine.owners import Owners
 from bot.engine.paging import Pager
 from bot.engine.reminders import Reminders, Setting
+from bot.engine.watching import Watch
 from bot.store.database import Database
 
 RULES = "reminders.rules"
@@ -37,12 +38,14 @@ class Keeping:
         self.starter = Starter(database, start, setting.automatic, self.reminders.recipients)
         channel = setting.channels.get("default", "")
         self.owners = Owners(database, setting.rules, self.reminders.recipients, channel)
+        self.watch = Watch(database, self.reminders.recipients, channel)
         self._lanes = (
             Lane("reminders", self.reminders.turn),
             Lane("discoveries", self.discoveries.turn),
             Lane("automatic rotations", self.starter.turn),
             Lane("pages", pager.turn),
             Lane("owners", self.owners.turn),
+            Lane("watch", self.watch.turn),
         )
 
     def declare(self) -> None:

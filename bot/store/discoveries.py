@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, text, tuple_, update
 
-from bot.core.discovered import InUse, Version, in_use, named, settled
+from bot.core.discovered import MOVED, InUse, Version, in_use, moved_by_hand, named, settled
 from bot.store.records import CredentialRow, DiscoveryRow, FoundRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import CREDENTIAL, DISCOVERY, FOUND, ROTATION
@@ -207,7 +207,10 @@ class DiscoveryWriter(DiscoveryReader, Writing):
             if expires is None:  # what was to expire yesterday does not live for ever today
                 expires = row.expires_at
                 finding = finding or f"{use.version}: it no longer says when it expires; what it said before counts"
-            expires = settled(row.expires_at, expires)
+            expires = settled(row.expires_at, expires) or expires
+            later, known = expires > row.expires_at, row.finding.startswith(f"{use.version}: {MOVED}")
+            if not finding and (known or (later and not _replaced(row, use))):
+                finding = moved_by_hand(use.version, row.finding, row.expires_at, expires) if later else row.finding
         return {
             "status": status,
             "gone_at": None,
@@ -279,6 +282,12 @@ class DiscoveryWriter(DiscoveryReader, Writing):
             ROTATION.c.ended_at.is_(None),
         )
         return set(self.connection.execute(query).scalars())
+
+
+def _replaced(row: CredentialRow, use: InUse) -> bool:
+    """Whether what has the same name was made anew since it was seen last: its system says so, or a rotation did it."""
+    rotated = row.last_rotated_at is not None and (row.found_at is None or row.last_rotated_at > row.found_at)
+    return rotated or use.created_at != row.created_at
 
 
 def _version(row: FoundRow) -> Version:

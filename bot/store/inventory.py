@@ -18,6 +18,7 @@ from bot.store.records import Applied, CredentialRow, Declared
 from bot.store.reminding import ReminderReader, ReminderWriter
 from bot.store.session import upsert
 from bot.store.tables import CREDENTIAL, SETTING
+from bot.store.watching import WatchReader
 
 _CHUNK = 500
 _NAMES = 5000
@@ -41,7 +42,7 @@ _OVERRIDES = frozenset(
 )
 
 
-class InventoryReader(Listing, ReminderReader, DiscoveryReader):
+class InventoryReader(Listing, ReminderReader, DiscoveryReader, WatchReader):
     """Looking credentials up."""
 
     def credential(self, name: str, environment: str | None = None) -> list[CredentialRow]:

@@ -19,6 +19,7 @@ from bot.engine.inventory_desk import InventoryDesk
 from bot.engine.lookout import Lookout
 from bot.engine.owners import Owners
 from bot.engine.reminders import Reminders, Setting
+from bot.engine.watching import Watch
 from bot.store.database import Database
 from bot.store.records import AuditRow, CredentialRow, Declared, NoticeRow
 from bot.store.tables import CREDENTIAL, NOTICE, REMINDER
@@ -114,6 +115,7 @@ class Keep:
         )
         self.discoveries = Discoveries(database, self, nothing, (self.find,))  # type: ignore[arg-type]  # discovers only
         self.owners = Owners(database, self.rules, self.reminders.recipients, "C0DEFAULT")
+        self.watch = Watch(database, self.reminders.recipients, "C0DEFAULT")
         if at is not None:
             self.go_to(at)
 

@@ -9,7 +9,9 @@ import pytest
 
 from bot.contracts.adapter import Found
 from bot.contracts.inventory import Filters
+from bot.core.decide import decide
 from bot.core.errors import Permanent, Transient
+from bot.core.rotation import Opened
 from bot.store.database import Database
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.store import samples
@@ -213,7 +215,7 @@ def test_a_failed_round_is_tried_again_soon(keep: Keep) -> None:
 
 def test_a_discovery_that_stays_blind_is_told_along_the_route_once(keep: Keep) -> None:
     """Dates that nobody reads any more look like dates on which nothing happens."""
-    keep.system.held = [Found("svc/a", "k1", "api-key", "alice", MONDAY - DAY, MONDAY + 90 * DAY)]
+    keep.system.held = [Found("svc/a", "k1", "api-key", MONDAY - DAY, MONDAY + 90 * DAY)]
     keep.discover()
     keep.system.breaks = (0, Permanent("its account was taken away", "give it back"))
     for _ in range(4):
@@ -245,3 +247,70 @@ def test_a_round_that_does_not_end_is_noticed_and_a_bot_that_was_down_is_not_bli
     keep.owners.turn()
     (row,) = keep.audit("discovery.unseen")
     assert "does not come to an end" in row.detail["error"]
+
+
+def test_an_older_version_does_not_expire_unnoticed(keep: Keep) -> None:
+    """The newest valid version counts for the date; what else is valid and ends sooner is told to its owner."""
+    old = Found("svc/a", "k1", "api-key", MONDAY - 80 * DAY, MONDAY + 40 * DAY)
+    keep.system.held = [old, Found("svc/a", "k2", "api-key", MONDAY - DAY, MONDAY + 300 * DAY)]
+    keep.declare(declared("key", "alice", None, "svc/a"))
+    keep.discover()
+    keep.watch.turn()
+    assert keep.notices() == []
+    keep.go_to(MONDAY + 11 * DAY)
+    for _ in range(2):
+        keep.watch.turn()
+    (told,) = keep.notices()
+    assert told.person == "@alice"
+    assert told.text.startswith("k1 of key (production) expires on 2027-02-13 12:00 UTC")
+    keep.go_to(MONDAY + 39 * DAY)
+    keep.watch.turn()
+    assert len(keep.notices()) == 2
+    assert keep.row("key").expires_at == MONDAY + 300 * DAY
+
+
+def test_a_leftover_that_a_rotation_retires_is_not_told(keep: Keep) -> None:
+    old = Found("svc/a", "k1", "api-key", MONDAY - 80 * DAY, MONDAY + 10 * DAY)
+    keep.system.held = [old, Found("svc/a", "k2", "api-key", MONDAY - DAY, MONDAY + 300 * DAY)]
+    keep.declare(declared("key", "alice", None, "svc/a"))
+    keep.discover()
+    with keep.database.begin() as tx:
+        opened = Opened(tx.next_number(), samples.plan(credential="key"), "t", "C0", ())
+        rotation = tx.save(None, decide(None, opened, tx.now))
+    assert rotation.plan.environment == PRODUCTION
+    keep.watch.turn()
+    assert keep.notices() == []
+
+
+def test_an_expiry_that_was_moved_by_hand_is_told_and_ends_no_reminders(keep: Keep) -> None:
+    made = MONDAY - 80 * DAY
+    keep.system.held = [Found("svc/a", "k1", "api-key", made, MONDAY + 5 * DAY)]
+    keep.declare(declared("key", "alice", None, "svc/a"))
+    keep.discover()
+    keep.system.held = [Found("svc/a", "k1", "api-key", made, MONDAY + 20 * DAY)]
+    for _ in range(3):
+        keep.discover()
+        keep.watch.turn()
+    (told,) = [row for row in keep.notices() if row.key.startswith("moved ")]
+    assert told.person == "@alice"
+    assert "moved by hand from 2027-01-09 to 2027-01-24" in told.text
+    assert {"expiry-moved"} <= {one.code for one in keep.desk.findings(keep.call())}
+    keep.run_until(MONDAY + 15 * DAY)
+    assert (MONDAY + 20 * DAY, "7d") in {(expiry, tier) for _, expiry, tier in keep.told()}
+    keep.system.held.append(Found("svc/a", "k2", "api-key", keep.now, MONDAY + 400 * DAY))
+    keep.discover()
+    assert keep.row("key").finding == ""
+
+
+@pytest.mark.parametrize("how", ["rotated", "made anew"])
+def test_the_same_name_made_anew_was_not_moved_by_hand(keep: Keep, how: str) -> None:
+    made = MONDAY - 80 * DAY
+    keep.system.held = [Found("svc/a", "tls", "api-key", made, MONDAY + 5 * DAY)]
+    keep.declare(declared("key", "alice", None, "svc/a"))
+    keep.discover()
+    if how == "rotated":
+        keep.rotated("key")
+    keep.system.held = [Found("svc/a", "tls", "api-key", made if how == "rotated" else keep.now, MONDAY + 90 * DAY)]
+    keep.discover()
+    assert keep.row("key").finding == ""
+    assert keep.row("key").expires_at == MONDAY + 90 * DAY
