@@ -67,9 +67,8 @@ class Recipients:
         if to:
             return Reached(to)
         there = [name for name in self.route if self._find(name, channel)[0]]
-        first = self._find(there[0], channel)[0] if there else ()
         later = tuple(self._called(name, channel) for name in there[1:])
-        return Reached(first, f"{why[:1].upper()}{why[1:]}.", later)
+        return Reached(self._first(channel), f"{why[:1].upper()}{why[1:]}.", later)
 
     def all(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
         """Everybody of several who can be reached."""
@@ -86,7 +85,11 @@ class Recipients:
 
     def instead(self, names: Collection[str], channel: str) -> tuple[Recipient, ...]:
         """Everybody of several who can be reached, or the first of the route where none of them can be."""
-        return self.all(names, channel) or (self.first(self.route, channel) if names else ())
+        return self.all(names, channel) or (self._first(channel) if names else ())
+
+    def _first(self, channel: str) -> tuple[Recipient, ...]:
+        """The first of the route who can be reached."""
+        return next((to for name in self.route if (to := self._find(name, channel)[0])), ())
 
     def _find(self, name: str, channel: str) -> tuple[tuple[Recipient, ...], str]:
         if name == "channel":
