@@ -1,9 +1,10 @@
 """Open the incident of a credential that expired in use.
 
 `expired identity-signing --reason "gateways answer 401"` opens it: identify, contain, investigate, recover,
-communicate, each with its button. `expired "tokens are rejected"` only shows which credentials may be behind a symptom.
-Neither changes anything. The recovery is an ordinary rotation: `start R-9` shows its plan, and `incident R-9 --close`
-ends the incident once the reminder that should have prevented it is mended.
+communicate, each with its button. `expired "tokens are rejected"` only shows which credentials may be behind a symptom,
+and what the checks of the first few say now. Neither changes anything. The recovery is an ordinary rotation:
+`start R-9` shows its plan, and `incident R-9 --close` ends the incident once the reminder that should have prevented it
+is mended.
 """
 
 from __future__ import annotations
@@ -50,7 +51,10 @@ def _opened(call: Call, rotations: Rotations, name: str) -> Answer:
 
 
 def _suspects(rows: Sequence[Suspect]) -> Answer:
-    data = [{"credential": one.name, "environment": one.environment, "class": one.kind} for one in rows]
+    data = [
+        {"credential": one.name, "environment": one.environment, "class": one.kind, "reading": one.reading}
+        for one in rows
+    ]
     if not rows:
         return Answer(
             "No credential that you may see is known for that symptom. See them by date with: list; then open the "
@@ -58,9 +62,10 @@ def _suspects(rows: Sequence[Suspect]) -> Answer:
             data=data,
             good=False,
         )
-    cells = tuple((f"{one.name}@{one.environment}", one.kind, _date(one), one.shows) for one in rows)
+    cells = tuple((f"{one.name}@{one.environment}", one.kind, _date(one), one.shows, one.reading) for one in rows)
     text = f"These may be behind it, what is past its date first. Open the incident with: expired {rows[0].name}."
-    return Answer(text, table=Table(("credential", "class", "date", "an expiry shows so"), cells), data=data)
+    head = ("credential", "class", "date", "an expiry shows so", "its checks say now")
+    return Answer(text, table=Table(head, cells), data=data)
 
 
 def _date(one: Suspect) -> str:

@@ -199,6 +199,8 @@ class Suspect:
     """How an expiry of its class shows."""
     expires_at: datetime | None
     next_due: datetime | None
+    reading: str = ""
+    """What the checks of its runbook say now, of the first few; empty where there are none, or nobody may ask."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ what recovers the credential is an ordinary rotation by the runbook of its class
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from functools import lru_cache
 
 from bot.core.errors import Refused
 from bot.core.plan import EXPIRED, PlannedStep
@@ -25,6 +26,7 @@ __all__ = [
     "Dates",
     "Standing",
     "may_pass",
+    "shows",
     "speaks_of",
     "stages",
     "unmended",
@@ -41,7 +43,8 @@ SYMPTOMS: Mapping[str, str] = {
     "signing-key": "tokens are rejected, or cannot be issued",
     "certificate": "TLS handshakes fail because the certificate has expired",
 }
-"""Class -> how an expiry of it shows. A class that is not here is known by the branches of its runbook's `trouble`."""
+"""Class, or the end of its name -> how an expiry of it shows. A class that is not here is known by the branches of its
+runbook's `trouble`."""
 
 _STAGES: tuple[tuple[str, str, str, Skip], ...] = (
     (
@@ -156,12 +159,18 @@ def unmended(dates: Dates | None, now: datetime) -> tuple[str, ...]:
     return tuple(missing)
 
 
-def speaks_of(symptom: str, texts: Sequence[str]) -> int:
+def shows(kind: str) -> str:
+    """How an expiry of a class shows: `tls-certificate` is a `certificate`; empty where that is not known."""
+    return SYMPTOMS.get(kind) or next((said for name, said in SYMPTOMS.items() if kind.endswith(f"-{name}")), "")
+
+
+def speaks_of(symptom: str, texts: Iterable[str]) -> int:
     """How many words of a symptom the texts have in common with it, short words aside."""
-    said, known = _words(symptom), _words(" ".join(texts))
-    return len(said & known)
+    known: frozenset[str] = frozenset().union(*map(_words, texts))
+    return len(_words(symptom) & known)
 
 
+@lru_cache(maxsize=4096)
 def _words(text: str) -> frozenset[str]:
     plain = "".join(letter if letter.isalnum() else " " for letter in text.casefold())
     return frozenset(word[:6] for word in plain.split() if len(word) > 2 and word not in _COMMON)

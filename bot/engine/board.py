@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets as random
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from bot.contracts.command import Call, Draft, Need
+from bot.contracts.command import Call, Draft, Need, Suspect
 from bot.contracts.people import Directory
 from bot.core.calling import stage_due
 from bot.core.consent import check_ballot
@@ -22,6 +24,7 @@ from bot.core.rotation import (
     Called,
     Confirmed,
     GlassBroken,
+    Opened,
     PlanChanged,
     Rotation,
     State,
@@ -52,6 +55,10 @@ BOT = "keyturn"
 """Who asks for what policy starts."""
 NO_OPENING = timedelta(hours=1)
 """When no window is in sight, the calendar is asked again after so long."""
+
+
+LOOKED_AT, CHECKS_EACH, LOOKING_SECONDS, MOST_READING = 3, 2, 20.0, 300
+"""Of how many suspects the checks are made, how many of each, for how long in all, and what is shown of each."""
 
 
 class Board(Steering):
@@ -117,6 +124,21 @@ class Board(Steering):
             announce(tx, None, rotation)
             self._mark(tx, call, rotation)
         return rotation
+
+    def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
+        """What may be behind a symptom; of the first few also what the checks of their runbooks say now."""
+        found = list(super().suspects(call, symptom, limit=limit))
+        ends = time.monotonic() + LOOKING_SECONDS
+        for index, one in enumerate(found[:LOOKED_AT]):
+            with self._database.read() as reader:
+                rows = reader.credential(one.name, one.environment)
+            with suppress(KeyturnError):  # nobody may ask, or its runbook is not there: it is listed all the same
+                self.allow(call, rows[0])
+                plan = self._planner.plan(subject_of(rows[0]), call.person.id, symptom, EXPIRED)
+                rotation = decide(None, Opened(0, plan, "", "", ()), self._database.now()).rotation
+                said = self._troubleshooter.readings(rotation, ends, CHECKS_EACH)
+                found[index] = replace(one, reading=said[:MOST_READING])
+        return found
 
     def notice_expiries(self) -> int:
         """Open the incidents of credentials that expired in use without anybody's word; returns how many."""

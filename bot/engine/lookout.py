@@ -8,16 +8,19 @@ from typing import Any
 from bot.contracts.command import Call, CredentialView, HistoryLine, Need, RunbookView, Summary, Suspect
 from bot.contracts.people import Directory
 from bot.core.errors import Refused
-from bot.core.expiry import SYMPTOMS, speaks_of
+from bot.core.expiry import shows, speaks_of
 from bot.core.policy import Policy, Target
 from bot.core.rotation import Rotation
 from bot.core.words import rotation_number
-from bot.engine.inventory_views import view
+from bot.engine.inventory_views import cursor_of, place_of, view
 from bot.engine.library import Library
 from bot.engine.target import Named, target_of
 from bot.store.database import Database
+from bot.store.listing import Place, Wanted
 from bot.store.reading import Reader
 from bot.store.records import CredentialRow, RotationSummary
+
+_PAGE = 1000
 
 
 class Lookout:
@@ -96,19 +99,23 @@ class Lookout:
 
     def suspects(self, call: Call, symptom: str, *, limit: int = 10) -> Sequence[Suspect]:
         """Credentials whose class shows like this when it expires; those that are past their date come first."""
-        with self._database.read() as reader:
-            now = reader.now
-            rows = [row for row in reader.credentials(limit=10_000) if self.sees(call, row)]
-        found = []
-        for row in rows:
-            texts = [row.name, row.kind, SYMPTOMS.get(row.kind, ""), *self._library.troubles(row.runbook)]
-            alike = speaks_of(symptom, texts)
-            past = any(at is not None and at <= now for at in (row.expires_at, row.next_due))
-            if alike:
-                shows = SYMPTOMS.get(row.kind) or "; ".join(self._library.troubles(row.runbook)[:2]) or "not described"
-                one = Suspect(row.name, row.environment, row.kind, shows, row.expires_at, row.next_due)
-                found.append(((not past, -alike, row.name), one))
-        return [one for _, one in sorted(found, key=lambda each: each[0])[:limit]]
+        found: list[tuple[tuple[bool, int, str, str], Suspect]] = []
+        after: Place | None = None
+        while True:
+            with self._database.read() as reader:
+                now, rows = reader.now, reader.listed(Wanted(), _PAGE, after)
+            for row in rows:
+                troubles = self._library.troubles(row.runbook)
+                alike = speaks_of(symptom, [row.name, row.kind, shows(row.kind), *troubles])
+                if alike and self.sees(call, row):
+                    past = any(at is not None and at <= now for at in (row.expires_at, row.next_due))
+                    how = shows(row.kind) or "; ".join(troubles[:2]) or "not described"
+                    one = Suspect(row.name, row.environment, row.kind, how, row.expires_at, row.next_due)
+                    found.append(((not past, -alike, row.name, row.environment), one))
+            found = sorted(found, key=lambda each: each[0])[:limit]
+            if len(rows) < _PAGE:
+                return [one for _, one in found]
+            after = place_of(cursor_of(rows[-1], by_due=False))
 
     def words(self) -> Mapping[str, Any]:
         """Every word there is."""

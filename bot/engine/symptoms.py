@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from bot.contracts.adapter import Run
 from bot.contracts.registry import Registry
 from bot.core.errors import KeyturnError
-from bot.core.expiry import SYMPTOMS
+from bot.core.expiry import shows
 from bot.core.rotation import Rotation
 from bot.engine.fanout import Targets
 from bot.engine.judge import judge
@@ -18,6 +18,7 @@ from bot.engine.scope import parameters, scope_of
 LONGEST_LOOK = 45.0
 """Seconds for all checks together: people wait for the question that they are the evidence of."""
 MOST_TARGETS = 5
+MOST_CHECKS = 20
 MOST_TEXT = 1500
 
 
@@ -25,17 +26,21 @@ def evidence(rotation: Rotation, registry: Registry, run_for: Callable[[str], Ru
     """Sentences for people. A check that cannot be made says so and keeps nobody waiting."""
     plan = rotation.plan
     told = [f"Its class is {plan.kind}."]
-    if plan.kind in SYMPTOMS:
-        told.append(f"An expiry of it shows so: {SYMPTOMS[plan.kind]}.")
+    if how := shows(plan.kind):
+        told.append(f"An expiry of it shows so: {how}.")
     ends = time.monotonic() + LONGEST_LOOK
-    for branch in plan.trouble:
-        if not branch.get("check"):
-            continue
+    return " ".join([*told, *readings(rotation, registry, run_for, ends)])[:MOST_TEXT]
+
+
+def readings(
+    rotation: Rotation, registry: Registry, run_for: Callable[[str], Run], ends: float, most: int = MOST_CHECKS
+) -> Iterator[str]:
+    """What the runbook's checks say now, a sentence each; none is begun after `ends` (of the monotonic clock)."""
+    for branch in [branch for branch in rotation.plan.trouble if branch.get("check")][:most]:
         if time.monotonic() > ends:
-            told.append("Not every check could be made in time; the others are on the card.")
-            break
-        told.append(f"{branch['when']}: {_look(rotation, branch, registry, run_for)}.".replace("..", "."))
-    return " ".join(told)[:MOST_TEXT]
+            yield "Not every check could be made in time; the others are on the card."
+            return
+        yield f"{branch['when']}: {_look(rotation, branch, registry, run_for)}.".replace("..", ".")
 
 
 def _look(rotation: Rotation, branch: Mapping[str, Any], registry: Registry, run_for: Callable[[str], Run]) -> str:

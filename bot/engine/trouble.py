@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from bot.contracts.registry import Registry
@@ -13,6 +14,7 @@ from bot.engine.executor import Executor
 from bot.engine.fanout import Targets, slug
 from bot.engine.judge import judge
 from bot.engine.scope import parameters, scope_of
+from bot.engine.symptoms import readings
 from bot.store.database import Database
 
 
@@ -76,6 +78,12 @@ class Troubleshooter:
             return f"not possible: {error}. {error.hint}"
         shown = ", ".join(f"{name} {value}" for name, value in outputs.items())
         return f"done{': ' + shown if shown else ''}"
+
+    def readings(self, rotation: Rotation, ends: float, most: int) -> str:
+        """What some checks of a runbook say now, of a rotation that need not be stored; changes nothing."""
+        first = rotation.plan.steps[0]
+        run_for = partial(self._executor.run_for, rotation, first)
+        return " ".join(readings(rotation, self._registry, run_for, ends, most))
 
     @staticmethod
     def _step(rotation: Rotation) -> int:

@@ -9,7 +9,7 @@ import pytest
 
 from bot.core.decide import Stale, decide
 from bot.core.errors import Refused
-from bot.core.expiry import EXPIRED, Dates, Standing, may_pass, speaks_of, stages, unmended
+from bot.core.expiry import EXPIRED, Dates, Standing, may_pass, shows, speaks_of, stages, unmended
 from bot.core.incident import closed, opened
 from bot.core.plan import Plan
 from bot.core.rotation import (
@@ -138,3 +138,14 @@ def test_a_step_that_is_kept_stays_untouched_and_is_noted_once() -> None:
 def test_a_symptom_is_compared_by_its_words() -> None:
     assert speaks_of("Tokens are rejected!", ["tokens are rejected, or cannot be issued"]) == 2
     assert speaks_of("the and for", ["the and for"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [("tls-certificate", "TLS handshakes"), ("certificate", "TLS handshakes"), ("jwt-signing-key", "tokens are"),
+     ("secret", ""), ("uncertificate", "")],
+)  # fmt: skip
+def test_a_class_is_known_by_the_end_of_its_name(kind: str, said: str) -> None:
+    """A discovery calls it `tls-certificate`, and settings may call it what they like."""
+    assert said in shows(kind)
+    assert bool(shows(kind)) is bool(said)

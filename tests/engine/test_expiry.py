@@ -33,6 +33,7 @@ steps:
 retire:
   - {id: second, ask: "Is the old one gone?"}
 trouble:
+  - {id: dark, when: The lamp is out, check: http.healthy, with: {url: "http://127.0.0.1:9/lamp"}}
   - {id: lost, when: The door refuses everybody, advice: Look into the safe.}
 emergency:
   order: contain-first
@@ -98,9 +99,10 @@ class Desk:
             tx.connection.execute(update(CREDENTIAL).where(CREDENTIAL.c.name == name).values(**values))
 
     def expire(self, name: str = "door-key") -> None:
-        """It has expired yesterday, and is used."""
-        now = self.bot.database.now()
-        self.dates(name, expires_at=now - DAY, next_due=now - DAY, due_source="expiry", version="v1", versions=1)
+        """It has expired yesterday, and is used; nobody is reminded while the test goes on."""
+        past = self.bot.database.now() - DAY
+        values = {"due_source": "expiry", "version": "v1", "versions": 1, "remind_at": None}
+        self.dates(name, expires_at=past, next_due=past, **values)
 
     def mend(self) -> None:
         """As the reminders leave it after a promotion."""
@@ -416,6 +418,19 @@ def test_a_replacement_that_was_rolled_back_keeps_it_open(desk: Desk) -> None:
     assert (refused.code, "was rolled back" in str(refused)) == ("not-mended", True)
 
 
+def test_an_expiry_moved_by_hand_is_noted_in_its_incident_once(desk: Desk) -> None:
+    desk.expire()
+    desk.say("alice", 'expired door-key --reason "the door is shut"')
+    now = desk.bot.database.now()
+    said = "v1: its expiry was moved by hand from 2027-01-01 to 2027-02-01"
+    desk.dates(finding=said, expires_at=now + 30 * DAY, owner="alice")
+    for _ in range(2):
+        desk.bot.engine.keeping.watch.turn()
+    assert [(note.by, note.text) for note in desk.incident().notes] == [("keyturn", said)]
+    (told,) = [text for key, text in desk.notices().items() if key.startswith("moved ")]
+    assert "replaces nothing" in told
+
+
 # --- symptoms ---------------------------------------------------------------------------------------------------------
 
 
@@ -427,6 +442,9 @@ def test_a_symptom_shows_what_may_be_behind_it_and_opens_nothing(desk: Desk) -> 
     by_runbook = desk.say("alice", 'expired "the door refuses"')
     assert [one["credential"] for one in by_runbook.data] == ["shed-key", "door-key"], "what is past its date is first"
     assert not desk.say("alice", 'expired "something else altogether"').good
+    looked = {one["credential"]: one["reading"] for one in by_runbook.data}
+    assert all(said.startswith("The lamp is out: ") for said in looked.values()), looked
+    assert [one["reading"] for one in desk.say("mallory", 'expired "the door refuses"').data] == ["", ""]
     mistyped = desk.say("alice", "expired dor-key")
     assert (mistyped.good, "Did you mean door-key" in mistyped.text) == (False, True)
     assert desk.refused("alice", "expired xyzzy").code == "unknown-credential"
