@@ -87,10 +87,11 @@ def _parameters(parameters: tuple[Parameter, ...]) -> dict[str, Any]:
             "type": one.type,
             "title": one.title,
             "description": one.description,
-            "is_required": True,
+            "is_required": one.required,
         }
         if one.choices:
-            made[one.name]["dynamic_options"] = {"function": f"#/functions/{one.choices}", "inputs": {}}
+            typed = {"query": {"value": "{{client.query}}"}}
+            made[one.name]["dynamic_options"] = {"function": f"#/functions/{one.choices}", "inputs": typed}
     return made
 
 

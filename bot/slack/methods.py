@@ -98,6 +98,7 @@ class Parameter:
     description: str
     type: str = "string"
     choices: str = ""
+    required: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +146,7 @@ STEPS = (
         "credential_choices",
         "List credentials",
         "The credentials that the other steps offer to choose from",
-        (),
+        (Parameter("query", "Part of a name", "What whoever builds a workflow types into the list.", required=False),),
         (Parameter("options", "Credentials", "Those due next come first.", "slack#/types/options_select"),),
     ),
 )

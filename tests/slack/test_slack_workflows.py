@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from bot.store.records import Declared
 from playground.workspace.forms import NotAccepted
 from playground.workspace.records import Execution, Message
 from tests.slack.conftest import House, Opener
@@ -141,6 +143,27 @@ def test_the_choices_are_the_credentials(house: House) -> None:
     execution = house.workspace.run_step("", "credential_choices", {})
     options = ended(house, execution).outputs["options"]
     assert [one["value"] for one in options] == ["door-key@production", "shed-key@staging"]
+
+
+def test_those_due_next_come_first_and_a_typed_name_finds_the_others(house: House) -> None:
+    with house.bot.database.begin() as tx:
+        many = (Declared(f"aa-{n:03}", "production", "key", "alice", "by-hand", None) for n in range(150))
+        tx.apply_credentials(many, partial=True)
+        for name, environment, days in (("shed-key", "staging", 1), ("door-key", "production", 9)):
+            tx.update_credential(name, environment, next_due=tx.now + timedelta(days=days), remind_at=None)
+
+    def offered(query: str) -> list[str]:
+        execution = house.workspace.run_step("", "credential_choices", {"query": query} if query else {})
+        return [one["value"] for one in ended(house, execution).outputs["options"]]
+
+    everything = offered("")
+    assert everything[:3] == ["shed-key@staging", "door-key@production", "aa-000@production"]
+    assert len(everything) == 100
+    assert "aa-149@production" not in everything
+    assert offered("AA-149") == ["aa-149@production"]
+    assert offered("aa-149@production") == ["aa-149@production"]
+    assert offered("-key") == ["shed-key@staging", "door-key@production"]
+    assert offered("nothing like it") == []
 
 
 def test_what_cannot_be_stored_is_brought_again(open_house: Opener) -> None:
