@@ -188,7 +188,7 @@ class Reminders:
             items = [*before.get("items", ()), *message.items]
             count = int(before.get("count", 0)) + len(message.items)
             urgent = waiting.urgent or message.urgent
-            tx.say_more(waiting.id, _text(items, count), _payload(items, count), urgent=urgent)
+            tx.say_more(waiting.id, _text(items, count), _payload(items, count, before), urgent=urgent)
             return waiting.key
         count = len(message.items)
         key = f"remind-{to.name}-{_mark(message.items)}"
@@ -284,17 +284,28 @@ def _add(message: _Draft, row: CredentialRow, found: Sequence[Tier]) -> None:
         {
             "credential": row.name,
             "environment": row.environment,
+            "owner": row.owner,
             "due": min(tier.expiry for tier in found).isoformat(),
             "tiers": [tier.name for tier in found],
         }
     )
 
 
-def _payload(items: Sequence[Mapping[str, Any]], count: int) -> dict[str, Any]:
-    """Ids and dates; of one credential only what was told last is listed, and of many the first due."""
+def _payload(items: Sequence[Mapping[str, Any]], count: int, before: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Ids and dates; of one credential only what was told last is listed, and of many the first due.
+
+    Those that are not listed are found by their owners, and by the last of their dates.
+    """
+    known = before or {}
     latest = {(item["credential"], item["environment"]): item for item in items}
     listed = sorted(latest.values(), key=lambda item: (item["due"], item["credential"], item["environment"]))
-    return {"reminder": {"items": listed[:LISTED], "count": max(count - (len(items) - len(listed)), len(listed))}}
+    told = {
+        "items": listed[:LISTED],
+        "count": max(count - (len(items) - len(listed)), len(listed)),
+        "owners": sorted({item["owner"] for item in listed} | set(known.get("owners", ()))),
+        "until": max([item["due"] for item in listed] + [known.get("until", "")]),
+    }
+    return {"reminder": told}
 
 
 def _text(items: Sequence[Mapping[str, Any]], count: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -17,6 +18,8 @@ KINDS = ("reminder", "digest", "alert")
 WITH_BUTTONS = 8
 """Credentials that get a row of buttons; the others are lines."""
 MOST_LINES = 30
+MOST_OWNERS = 3
+_PLAIN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}")
 _ENDS = {"expired": "has run out", "overdue": "is overdue"}
 
 
@@ -48,10 +51,22 @@ def _reminder(reader: Reader, told: Mapping[str, Any]) -> list[Block]:
     rest = [_line(reader, item) for item in items[WITH_BUTTONS:MOST_LINES]]
     left = total - len(items[:MOST_LINES])
     if left > 0:
-        rest.append(f"_and {count(left, 'more')}: `/rotate list`_")
+        rest.append(f"_and {left} more: {_lists(reader, told)}_")
     blocks += sections(rest, 4) if rest else []
     blocks.append(context("Reminders end when its system shows a new expiry, or a rotation ends."))
     return blocks
+
+
+def _lists(reader: Reader, told: Mapping[str, Any]) -> str:
+    """The lists that show every credential of a message, also those that it has no room for."""
+    until = datetime.fromisoformat(str(told["until"])) if told.get("until") else None
+    if until is None:
+        return "`/rotate list`"
+    ahead = f" --expiring {max((until - reader.now).days + 1, 1)}d"
+    owners = [str(one) for one in told.get("owners", ())]
+    if not 0 < len(owners) <= MOST_OWNERS or not all(_PLAIN.fullmatch(one) for one in owners):
+        return f"`/rotate list{ahead}`"
+    return " and ".join(f"`/rotate list --owner {one}{ahead}`" for one in owners)
 
 
 def _line(reader: Reader, item: Mapping[str, Any]) -> str:

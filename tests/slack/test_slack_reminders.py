@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import timedelta
 
 import pytest
 
+from bot.contracts.inventory import Filters
 from bot.slack.blocks import MOST_BLOCKS
 from bot.slack.cards import Message
 from bot.slack.reminders import draw, reminds
@@ -60,8 +62,45 @@ def test_hundreds_of_credentials_fit_into_one_message(keep: Keep) -> None:
     message = drawn(keep)
     assert len(message.blocks) <= MOST_BLOCKS["message"]
     assert "300 credentials need a rotation" in json.dumps(message.blocks)
-    assert "and 270 more" in json.dumps(message.blocks)
+    assert "and 270 more: `/rotate list --owner alice --expiring" in json.dumps(message.blocks)
     assert all(len(block["text"]["text"]) <= 3000 for block in message.blocks if block["type"] == "section")
+
+
+def test_the_lists_that_a_message_names_show_all_that_it_tells(keep: Keep) -> None:
+    """Some of each owner's are left out of the message to the channel, and the last are due weeks after the first."""
+    many = [declared(f"key-{i:03}", ("alice", "bob")[i % 2]) for i in range(80)]
+    keep.declare(*many, declared("later", "alice"))
+    for i, one in enumerate(many):
+        keep.rotated(one.name, MONDAY - 88 * DAY - timedelta(minutes=i))
+    keep.rotated("later", MONDAY - 62 * DAY)
+    keep.turn()
+    number, row = next((i, row) for i, row in enumerate(keep.notices()) if row.person == "@alice")
+    words = json.dumps(drawn(keep, number).blocks)
+    (ahead,) = re.findall(r"and 11 more: `/rotate list --owner alice --expiring (\d+)d`", words)
+    filters = Filters(within=int(ahead) * DAY, owner="alice")
+    found = {one.name for one in keep.desk.search(keep.call(), filters, limit=100).rows}
+    assert found == {name for name, _, _ in keep.told()} - {one.name for one in many if one.owner == "bob"}
+    assert "later" in found
+    assert row.payload["reminder"]["count"] == 41
+    (channel,) = [i for i, one in enumerate(keep.notices()) if one.channel == "C0TEAM"]
+    shared = json.dumps(drawn(keep, channel).blocks)
+    assert re.search(r"--owner alice --expiring \d+d` and `/rotate list --owner bob --expiring \d+d`", shared)
+
+
+def test_what_is_merged_into_a_message_is_in_its_lists_too(keep: Keep) -> None:
+    keep.declare(*(declared(f"key-{i:03}") for i in range(40)), declared("last"))
+    for i in range(40):
+        keep.rotated(f"key-{i:03}", MONDAY - 60 * DAY)
+    keep.rotated("last", MONDAY - 59 * DAY)
+    keep.turn()
+    keep.pass_days(1)
+    (row,) = keep.notices()
+    assert row.payload["reminder"]["count"] == 41
+    (ahead,) = re.findall(
+        r"and 11 more: `/rotate list --owner alice --expiring (\d+)d`", json.dumps(drawn(keep).blocks)
+    )
+    filters = Filters(within=int(ahead) * DAY, owner="alice")
+    assert "last" in {one.name for one in keep.desk.search(keep.call(), filters, limit=100).rows}
 
 
 def test_markup_of_a_name_stays_text(keep: Keep) -> None:

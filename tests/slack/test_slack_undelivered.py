@@ -98,10 +98,15 @@ def test_two_replicas_that_give_up_the_same_message_tell_it_anew_once(database: 
     keep = a_keep(database)
     keep.turn()
     (row,) = keep.notices()
+    settled = []
     for _ in range(2):
         with database.begin() as tx:
-            if tx.give_up(row.id, "user_disabled"):
+            settled.append(tx.give_up(row.id, "user_disabled"))
+            if settled[-1]:
                 undelivered(tx, row, "user_disabled")
+    with database.begin() as tx:
+        settled.append(tx.sent(row.id, "1.0"))
+    assert settled == [True, False, False]
     keep.turn()
     assert [one.channel for one in keep.notices(unsent=True)] == ["C0OPS"]
     assert len(keep.audit("reminder.undelivered")) == 1
