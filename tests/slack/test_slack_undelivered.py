@@ -10,6 +10,7 @@ import pytest
 from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
 from bot.engine.arrivals import tell_owner, undelivered
+from bot.engine.recipients import Recipient, Recipients
 from bot.store.database import Database
 from playground.workspace.workspace import Workspace
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
@@ -111,6 +112,15 @@ def test_two_replicas_that_give_up_the_same_message_tell_it_anew_once(database: 
     assert [one.channel for one in keep.notices(unsent=True)] == ["C0OPS"]
     assert len(keep.audit("reminder.undelivered")) == 1
     assert len(keep.told()) == len(set(keep.told())) == 1
+
+
+def test_where_nobody_of_an_escalation_takes_messages_the_route_hears(sqlite_database: Database) -> None:
+    keep = Keep(sqlite_database)
+    closed = {"@carol": "user_disabled", "C0OPS": "is_archived"}
+    finder = Recipients(keep.policy, keep.people, {}, ("channel", "bob"), closed)
+    assert finder.instead(("carol", "channel"), "C0OPS") == (Recipient("@bob"),)
+    assert finder.instead(("carol", "dave"), "C0OPS") == (Recipient("@dave"),)
+    assert finder.instead((), "C0OPS") == (), "a stage for the pager alone"
 
 
 def test_a_message_that_is_given_up_tells_no_other_anew(database: Database) -> None:
