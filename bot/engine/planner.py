@@ -39,6 +39,7 @@ from bot.engine.scope import scope_of_plan
 
 log = logging.getLogger(__name__)
 PLANNING_SECONDS = 30.0
+GRANT = "keyturn permissions prints what to grant, and a step that needs it fails until then"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ class Planner:
         plan = self.plan(subject, requester, reason, word, order)
         run = self._run(subject, requester)
         missing = self._registry.access(self._needed(plan), run)
-        warnings = [f"{adapter} lacks {', '.join(what)}" for adapter, what in missing.items() if what]
+        warnings = [f"{adapter} lacks {', '.join(what)}; {GRANT}" for adapter, what in missing.items() if what]
         if subject.reviewed_runbook and not plan.reviewed_by:
             warnings.append(self._unreviewed(subject))
         now = self._now()

@@ -33,8 +33,8 @@ def account(
 ) -> Iterator[str]:
     """A service account that may do just that, in the whole cluster too; `without` one rule. Its `namespace/name`."""
     everywhere: list[dict[str, Any]] = _rbac(credentials, ())["cluster"]
-    allowed = [rule for rule in rules(namespace, *credentials) if without is None or without not in flat([rule])]
-    name = cluster.account(namespace, "keyturn", allowed)
+    allowed = [_less(rule, without) for rule in rules(namespace, *credentials)]
+    name = cluster.account(namespace, "keyturn", [rule for rule in allowed if rule["verbs"]])
     whole = {"apiVersion": f"{RBAC}/v1", "metadata": {"name": f"{namespace}-keyturn"}}
     subject = {"kind": "ServiceAccount", "name": "keyturn", "namespace": namespace}
     ref = {"apiGroup": RBAC, "kind": "ClusterRole", "name": f"{namespace}-keyturn"}
@@ -48,6 +48,10 @@ def account(
     finally:
         for each in made:
             cluster.api.delete(cluster.api.path_of(each))
+
+
+def _less(rule: Mapping[str, Any], without: Rule | None) -> dict[str, Any]:
+    return {**rule, "verbs": [verb for verb in rule["verbs"] if without not in flat([{**rule, "verbs": [verb]}])]}
 
 
 def _rbac(credentials: Collection[Mapping[str, Any]], files: Collection[Path]) -> dict[str, Any]:
