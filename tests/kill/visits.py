@@ -21,12 +21,19 @@ def kill(killer: Harness, calm: Recording, number: int) -> list[str]:
     return verdict.problems + ended + told + done
 
 
-def visit(killer: Harness, story: str, every: int) -> tuple[Recording, dict[str, list[str]]]:
-    """An undisturbed run, then one killed at each boundary of it, or at every so many; what went wrong, by boundary."""
+def visit(
+    killer: Harness, story: str, every: int, also: Callable[[str], bool] = lambda name: False
+) -> tuple[Recording, dict[str, list[str]]]:
+    """An undisturbed run, then one killed at each boundary of it; what went wrong, by boundary.
+
+    Or at every so many, from the first on, and besides at those that `also` names.
+    """
     calm = killer.record(story)
     assert calm.verdict.problems == []
     wrong: dict[str, list[str]] = {}
-    for number, crossing in list(enumerate(calm.crossings))[::every]:
+    for number, crossing in enumerate(calm.crossings):
+        if number % every and not also(crossing):
+            continue
         # Once more: a busy machine can starve the estate's own threads, but a defect fails at its boundary each time.
         found = kill(killer, calm, number) and kill(killer, calm, number)
         if found:
