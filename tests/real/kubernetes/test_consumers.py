@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from adapters.kubernetes import client as seam
 from adapters.kubernetes import consumers
 from bot.core.errors import Permanent
 from playground.cluster.stages import BEHAVES
@@ -87,8 +89,16 @@ def test_pods_that_were_given_a_secret_on_their_way_in_are_told_by_their_deploym
 def test_what_has_a_controller_is_told_by_it_and_what_has_finished_is_not(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In pages of two, which is as good as any."""
+    """In pages of two: whole pod templates come with each, so there must never be many at once."""
     monkeypatch.setattr(consumers, "AT_ONCE", 2)
+    pages: list[int] = []
+    real = seam._send
+
+    def counting(*args: Any) -> Any:
+        answer = real(*args)
+        pages.append(len(json.loads(answer[2]).get("items", ())))
+        return answer
+
     web = using(bench, "web", 3, **USING)
     cron = batch(bench, "CronJob", "nightly", schedule="0 3 1 1 *", suspend=True, jobTemplate={"spec": RUNS})
     _, made = bench.cluster.apply(web, cron)
@@ -110,7 +120,10 @@ def test_what_has_a_controller_is_told_by_it_and_what_has_finished_is_not(
 
     bench.cluster.wait(over, "the job and the pod have ended")
     bench.until("rolled_out", workload="deployment/web")
+    monkeypatch.setattr(seam, "_send", counting)
     assert bench.fact("consumers", secret="admin") == ["deployment/web", "cronjob/nightly"]
+    assert max(pages) == 2
+    assert len(pages) > len(consumers.USERS), "some kinds took more than one"
 
 
 def test_a_kind_that_may_not_be_listed_is_told_as_not_seen(bench: Bench, tmp_path: Path) -> None:
