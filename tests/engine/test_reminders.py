@@ -153,6 +153,14 @@ def test_a_group_that_is_called_hears_itself(database: Database) -> None:
     assert {row.channel or row.person for row in keep.notices()} == {"@alice", "C0TEAM", "@carol", "@dave"}
 
 
+def test_where_nobody_of_a_call_is_there_the_first_of_the_route_is_called(database: Database) -> None:
+    keep = Keep(database, Rules(route=("channel",), escalation=(Stage(7 * DAY, ("nobody",)),)))
+    keep.declare(declared("key"))
+    keep.rotated("key", MONDAY - 84 * DAY)
+    keep.turn()
+    assert {row.channel or row.person for row in keep.notices()} == {"@alice", "C0TEAM"}
+
+
 def test_where_nobody_can_be_told_it_is_kept_until_somebody_can(keep: Keep) -> None:
     keep.people.away["alice"] = PersonKind.DEACTIVATED
     keep.declare(declared("key", channel=""))
