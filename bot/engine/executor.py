@@ -209,7 +209,10 @@ class Executor:
 
         verdicts = measure_each(Targets.of(planned.step.each, scope), planned.step.at_once, one)
         failed = {target: verdict for target, verdict in verdicts.items() if not verdict.holds}
-        told = "; ".join(f"{target}: {verdict.evidence}" for target, verdict in (failed or verdicts).items())
+        told = "; ".join(
+            verdict.evidence if verdict.evidence.startswith(f"{target}: ") else f"{target}: {verdict.evidence}"
+            for target, verdict in (failed or verdicts).items()
+        )
         return replace(next(iter((failed or verdicts).values())), evidence=told)
 
     def _check(self, rotation: Rotation, planned: PlannedStep, step: CheckStep, run: StepRun) -> Outcome:
