@@ -69,6 +69,8 @@ def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
         found.add(Finding(settings.document.file, line, "", "cadence-order", Severity.WARNING, message, hint))
     for problem in settings.warnings(datetime.now(UTC)):
         found.add(Finding(problem.file, problem.line, "", "policy", Severity.WARNING, problem.message, problem.hint))
+    for problem in settings.idle_tiers():
+        found.add(Finding(problem.file, problem.line, "", "reminders", Severity.WARNING, problem.message, problem.hint))
     for problem in settings.unreviewed():
         found.add(Finding(problem.file, problem.line, "", "unreviewed", Severity.ERROR, problem.message, problem.hint))
     for problem in settings.idle_errands(vocabulary):

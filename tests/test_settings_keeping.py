@@ -7,6 +7,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from bot.catalog import Catalog
+from bot.core.lint import Severity
+from bot.linting import _lint_settings
 from tests.test_settings import GOOD, problems, read
 
 DAY = timedelta(days=1)
@@ -15,6 +18,7 @@ reminders:
   tiers: [{before: [60d, 7d], classes: [api-key]}]
   hours: {from: "08:30", to: "24:00", days: [mon, sat], timezone: Europe/Berlin}
   escalate: [{within: 2d, to: [channel, security]}, {within: 0s, to: [alice], environments: [production]}]
+  again: 3d
   unowned: [platform, channel]
   digest: false
 discovery: [{find: identity.api_keys, environment: production, with: {service: x}, owner: alice, every: 12h}]
@@ -34,7 +38,7 @@ def test_what_is_said_is_gone_by() -> None:
     ]
     assert (rules.opens, rules.closes, rules.days) == (time(8, 30), time(0), frozenset({0, 5}))
     assert (rules.zone, rules.zones["carol"]) == (ZoneInfo("Europe/Berlin"), ZoneInfo("Asia/Tokyo"))
-    assert (rules.route, rules.digest) == (("platform", "channel"), False)
+    assert (rules.route, rules.digest, rules.again) == (("platform", "channel"), False, 3 * DAY)
     (find,) = found.finds
     assert (find.word, find.environment, find.owner, find.every) == (
         "identity.api_keys",
@@ -69,6 +73,16 @@ def test_a_route_that_ends_with_a_channel_is_a_warning() -> None:
         assert any("nobody is on call" in one.message for one in found) is warned, route
 
 
+def test_a_tier_that_never_comes_is_pointed_out() -> None:
+    found = read(GOOD + GOOD_KEEPING)
+    (problem,) = found.idle_tiers()
+    assert str(problem).startswith(f"keyturn.yml:{FIRST + 2}: 60d never comes for api-key, whose cadence is 60d")
+    told = [one for one in _lint_settings(found, Catalog({}, lambda: None)) if one.rule == "reminders"]  # type: ignore[arg-type, return-value]
+    assert [(one.line, one.severity) for one in told] == [(FIRST + 2, Severity.WARNING)]
+    short = GOOD_KEEPING.replace("60d, 7d", "29d, 7d")
+    assert read(GOOD + short).idle_tiers() == ()
+
+
 MISTAKES = [
     ("reminder: {}", 1, "did you mean reminders?"),
     ("reminders: {teirs: []}", 1, "did you mean tiers?"),
@@ -86,6 +100,7 @@ MISTAKES = [
     ("reminders: {escalate: [{to: [alice]}]}", 1, "'within' is missing"),
     ("reminders: {escalate: [{within: 1d, to: [alcie]}]}", 1, "did you mean alice?"),
     ("reminders: {escalate: [{within: 1d, page: true}]}", 1, "nothing to page with"),
+    ("reminders: {again: 6h}", 1, "once a day at most"),
     ("reminders: {unowned: []}", 1, "must not be empty"),
     ("reminders: {unowned: [platfrom]}", 1, "did you mean platform?"),
     ("discovery: [{environment: production}]", 1, "'find' is missing"),

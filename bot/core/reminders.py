@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta
 from functools import lru_cache
+from itertools import count
 from zoneinfo import ZoneInfo
 
 from bot.core import duration
@@ -27,6 +28,8 @@ OVERDUE_AFTER = DAY
 does not know."""
 LOOK_AGAIN = timedelta(hours=12)
 """While a rotation is open nobody else is called; so often it is looked whether it still is."""
+AGAIN = 7 * DAY
+"""How often its owner hears again of what has ended."""
 LONGEST_SNOOZE = 14 * DAY
 WARN_BEFORE = DAY
 """How long before a grace ends its owner hears that the old credential is still in use."""
@@ -75,6 +78,8 @@ class Rules:
     message if nothing was done, and so on."""
     digest: bool = True
     """Whether owners get a digest every month."""
+    again: timedelta = AGAIN
+    """How often its owner hears again of what has ended, until it is replaced or gone; above zero."""
 
     def before(self, target: Target) -> tuple[timedelta, ...]:
         """The tiers of a credential, the longest first."""
@@ -105,6 +110,8 @@ class Tier:
     """Whether it does not wait for working hours."""
     stage: int | None = None
     """Number of the escalation, where it is one."""
+    repeated: bool = False
+    """Whether it only says again what was said: it hurries nothing."""
 
     @property
     def key(self) -> tuple[datetime, str]:
@@ -123,7 +130,7 @@ class Look:
 
 
 def tiers(dates: Dates, before: Sequence[timedelta], stages: Sequence[Stage], hours: Window) -> tuple[Tier, ...]:
-    """Everything that is to be told of a credential until it is replaced, in order of time.
+    """Everything that is to be told of a credential until it has ended, in order of time; `again` gives what follows.
 
     A date of its cadence and its real expiry are counted down one after the other: of the later one only what lies
     behind the first.
@@ -132,15 +139,34 @@ def tiers(dates: Dates, before: Sequence[timedelta], stages: Sequence[Stage], ho
     due = dates.due
     if due is None:
         return ()
-    for end in (dates.by_cadence, dates.expires_at):
-        if end is None or (end != due and end == dates.by_cadence):
-            continue  # what its system ends sooner is not due later as well
+    for end in _counted(dates):
         hard = end == dates.expires_at
         mine = [*_countdown(dates, end, before, hours), *_ends(dates, end, hours, hard=hard)]
         mine += _escalations(dates, end, stages, hours)
         found += [tier for tier in mine if end == due or tier.at > due]
     unique = {tier.key: tier for tier in found}
     return tuple(sorted(unique.values(), key=lambda tier: (tier.at, tier.expiry, tier.name)))
+
+
+def again(
+    dates: Dates, every: timedelta, hours: Window, now: datetime, told: Collection[tuple[datetime, str]]
+) -> tuple[Tier, ...]:
+    """What is said again and again of a credential that has ended: the last that was due, and the next.
+
+    Of several that nobody could send meanwhile the last is enough.
+    """
+    end = max((one for one in _counted(dates) if one <= now), default=None)
+    if end is None:
+        return ()
+    late: tuple[Tier, ...] = ()
+    for number in count(max((now - end) // every, 1)):
+        at = _morning(end + number * every, hours, end)
+        tier = Tier(at, end, f"{EXPIRED}+{duration.show(number * every)}", repeated=True)
+        if at <= now:
+            late = (tier,)
+        elif tier.key not in told:  # told before its time: the clock was set back
+            return (*late, tier)
+    raise AssertionError("unreachable")
 
 
 def look(
@@ -160,20 +186,20 @@ def look(
     pending = [tier for tier in planned if tier.key not in told]
     held = [tier for tier in pending if acted and tier.stage is not None and tier.at <= now]
     late = [tier for tier in pending if tier.at <= now and tier not in held]
-    coming = min((tier.at for tier in pending if tier.at > now), default=None)
-    again = [at for at in (coming, now + LOOK_AGAIN if held else None) if at is not None]
+    coming = min((tier.at for tier in pending if tier.at > now and not tier.repeated), default=None)
+    following = [tier.at for tier in pending if tier.at > now] + ([now + LOOK_AGAIN] if held else [])
     if snoozed_until is not None and snoozed_until > now and any(tier.stage is None for tier in late):
         wake = working(snoozed_until, hours)
-        again.append(snoozed_until if coming is not None and wake >= coming else wake)
+        following.append(snoozed_until if coming is not None and wake >= coming else wake)
         late = [tier for tier in late if tier.stage is not None]
     if not late:
-        return Look((), min(again, default=None))
+        return Look((), min(following, default=None))
     wait = working(now, hours)
     if any(tier.urgent for tier in late) or (coming is not None and wait >= coming):
         wait = now
     if wait <= now:
-        return Look(tuple(late), min(again, default=None))
-    return Look((), min([wait, *again]))
+        return Look(tuple(late), min(following, default=None))
+    return Look((), min([wait, *following]))
 
 
 def working(at: datetime, hours: Window) -> datetime:
@@ -229,6 +255,12 @@ def stage_name(number: int) -> str:
 def most_pressing(found: Iterable[Tier]) -> Tier:
     """The one that a message with several is about: of the nearest expiry, the last in time."""
     return max(found, key=lambda tier: (-tier.expiry.timestamp(), tier.stage is None, tier.at))
+
+
+def _counted(dates: Dates) -> tuple[datetime, ...]:
+    """The ends that count. What its system ends sooner is not due later, by its cadence, as well."""
+    ends = (dates.by_cadence if dates.by_cadence == dates.due else None, dates.expires_at)
+    return tuple(end for end in ends if end is not None)
 
 
 def _countdown(dates: Dates, end: datetime, before: Sequence[timedelta], hours: Window) -> Iterable[Tier]:

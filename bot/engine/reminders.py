@@ -16,7 +16,7 @@ from bot.contracts.people import Directory
 from bot.core.automatic import STARTED, Automatic, rule_of, starts_at
 from bot.core.events import Entry, Event
 from bot.core.policy import Policy
-from bot.core.reminders import Look, Rules, Tier, look, snoozed, tiers
+from bot.core.reminders import Look, Rules, Tier, again, look, snoozed, tiers
 from bot.core.schedule import Dates
 from bot.core.windows import Calendar
 from bot.engine.arrivals import recipients
@@ -141,7 +141,10 @@ class Reminders:
             return Look()
         rules = self._setting.rules
         hours = rules.hours(row.owner)
-        planned = tiers(dates, rules.before(row), rules.stages(row), hours)
+        planned = (
+            *tiers(dates, rules.before(row), rules.stages(row), hours),
+            *again(dates, rules.again, hours, now, told),
+        )
         until = snoozed(row.snoozed_until, dates, now)
         return look(planned, told, now, hours, snoozed_until=until, acted=acted)
 
@@ -158,12 +161,12 @@ class Reminders:
         """Everything that follows from its dates, as columns."""
         gone = row.status == "gone"
         due = None if gone else dates.due
-        again = found.next_at
+        following = found.next_at
         return {
             "next_due": due,
             "due_source": "" if gone else dates.source,
             "soon_at": None if gone else dates.soon_at(self._setting.rules.warn(row)),
-            "remind_at": max(again, now + MOMENT) if again is not None else None,
+            "remind_at": max(following, now + MOMENT) if following is not None else None,
             "starts_at": None if due is None or busy else self._starts_at(row, dates, due, told, now),
             "reminded_at": row.reminded_at,
             "snoozed_until": snoozed(row.snoozed_until, dates, now),

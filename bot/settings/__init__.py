@@ -36,6 +36,7 @@ from bot.settings.keeping import (
     channels_of,
     finds_of,
     idle_discoveries,
+    idle_tiers,
     keeping_problems,
     route_warnings,
     rules_of,
@@ -135,6 +136,10 @@ class Settings:
         """What holds but may not be meant, each with its line; `now` tells what is over."""
         warnings = warnings_of(self.document, self.declared, self.policy, now)
         return (*warnings, *route_warnings(self.document, self.declared))
+
+    def idle_tiers(self) -> tuple[Problem, ...]:
+        """Reminders that never come, each with its line."""
+        return tuple(idle_tiers(self.document, self.reminders, self.credentials))
 
     def errand_problems(self, operations: Collection[str]) -> tuple[Problem, ...]:
         """Errands of incidents that name none of these operations, each with its line and a hint."""

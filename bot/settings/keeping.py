@@ -4,21 +4,32 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import time, timedelta
+from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from bot.core import duration
 from bot.core.automatic import Automatic
 from bot.core.discovered import Find
 from bot.core.document import Document, Location, Problem, close
 from bot.core.policy import Need
 from bot.core.reminders import Rules, Stage, Tiers
+from bot.core.rules import Target, fits
 from bot.settings.declared import Declared, PolicyEntry
 from bot.settings.fields import Day
 from bot.settings.keeping_entries import DiscoveryEntry
 
 CHANNEL = "channel"
 _ID = re.compile(r"[CG][A-Z0-9]+")
+
+
+class Dated(Target, Protocol):
+    """A credential as settings declare it."""
+
+    @property
+    def cadence(self) -> timedelta | None:
+        """How often it is rotated."""
 
 
 def rules_of(declared: Declared) -> Rules:
@@ -43,6 +54,7 @@ def rules_of(declared: Declared) -> Rules:
         zones={name: ZoneInfo(zone) for name, zone in zones.items() if zone is not None},
         route=route_of(declared),
         digest=entry.digest,
+        again=entry.again,
     )
 
 
@@ -165,3 +177,19 @@ def idle_discoveries(document: Document, declared: Declared, known: Collection[s
         if entry.find not in known:
             at: Location = ("discovery", number, "find")
             yield document.problem(at, f"no adapter discovers {entry.find!r}", close(entry.find, known))
+
+
+def idle_tiers(document: Document, rules: Rules, credentials: Iterable[Dated]) -> Iterator[Problem]:
+    """Tiers that no credential of a class ever gets before its cadence ends, since they are half of it or longer."""
+    halves: dict[tuple[int, str], timedelta] = {}
+    for one in credentials:
+        number = next((i for i, entry in enumerate(rules.tiers) if fits(entry, one)), None)
+        if number is not None and one.cadence is not None:
+            key = number, one.kind
+            halves[key] = max(halves.get(key, timedelta(0)), one.cadence / 2)
+    for (number, kind), half in halves.items():
+        for place, span in enumerate(rules.tiers[number].before):
+            if span >= half:
+                at: Location = ("reminders", "tiers", number, "before", place)
+                message = f"{duration.show(span)} never comes for {kind}, whose cadence is {duration.show(2 * half)}"
+                yield document.problem(at, message, "a tier is shorter than half of what the credential lives")

@@ -5,10 +5,17 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from bot.core.reminders import AGAIN
 from bot.core.runbook_input import Model
 from bot.settings.fields import WORD, Closes, Day, Label, Labels, Names, Opens, Some, Span, Zone, listed
+
+
+def _a_day(span: timedelta) -> timedelta:
+    if span < timedelta(days=1):
+        raise ValueError("reminders are repeated once a day at most: write 1d or more")
+    return span
 
 
 class TiersEntry(Model):
@@ -66,6 +73,8 @@ class RemindersEntry(Model):
     escalate: list[CallEntry] | None = None
     """Who else hears of it. If nothing is said: in the last 7 days the channel of its cards, in the last 3 the groups
     that a policy for `revoke` names in `from:`, in the last both of them and the pager of `incidents.page`."""
+    again: Annotated[Some, AfterValidator(_a_day)] = AGAIN
+    """How often owners hear again of what has expired or is overdue; a day at least."""
     unowned: Names | None = Field(default=None, min_length=1)
     """Who hears instead of an owner who cannot be reached: the first of them who can be, and with each message after
     that the next one as well. The channel of its cards and then those groups if nothing is said."""

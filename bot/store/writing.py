@@ -102,6 +102,8 @@ class Transaction(Reader, InventoryWriter, IntentWriter, OutboxWriter, IncidentW
             self._save_overlap(before, after)
         if promoted and not after.plan.expiry:
             self._save_dates(after, {"last_rotated_at": after.promoted_at, "next_due": after.next_due})
+        elif before is not None and before.state in OPEN and after.state not in OPEN:
+            self.look_again(after.plan.credential, after.plan.environment)  # whoever was not called meanwhile
         if before is not None:
             self.want_drawings(after.number, after.version)
         self.audit(*decision.entries)

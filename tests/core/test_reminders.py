@@ -17,6 +17,7 @@ from bot.core.reminders import (
     Rules,
     Stage,
     Tier,
+    again,
     grace_warning,
     look,
     snooze_budget,
@@ -156,6 +157,26 @@ def test_while_it_is_rotated_nobody_else_is_called_and_the_owner_still_is() -> N
     assert "escalation-1" in names(look(found, set(), now, hours()).tell)
 
 
+def test_what_has_ended_is_said_every_week() -> None:
+    end = START + 90 * DAY  # a Sunday
+    dates = Dates(cadence=90 * DAY, last_rotated_at=START)
+    assert again(dates, 7 * DAY, hours(), end - HOUR, ()) == ()
+    (first,) = again(dates, 7 * DAY, hours(), end + 2 * DAY, ())
+    assert (first.name, first.at, first.urgent) == ("expired+7d", end + 7 * DAY, False)
+    assert names(again(dates, 7 * DAY, hours(), end + 30 * DAY, ())) == ["expired+28d", "expired+35d"]
+    told = {tier.key for tier in planned(dates)}
+    weeks = (*planned(dates), *again(dates, 7 * DAY, hours(), end + 7 * DAY + HOUR, told))
+    monday = look(weeks, told, end + 7 * DAY + HOUR, hours())
+    assert (monday.tell, monday.next_at) == ((), datetime(2026, 4, 13, 9, tzinfo=UTC)), "it waits for people to work"
+
+
+def test_of_two_ends_the_later_one_is_said_again() -> None:
+    dates = Dates(cadence=90 * DAY, last_rotated_at=START, expires_at=START + 100 * DAY)
+    by_cadence, by_system = START + 90 * DAY, START + 100 * DAY
+    assert {tier.expiry for tier in again(dates, DAY, hours(), by_system - HOUR, ())} == {by_cadence}
+    assert {tier.expiry for tier in again(dates, DAY, hours(), by_system + HOUR, ())} == {by_system}
+
+
 def test_a_snooze_is_cut_where_the_date_moves_nearer() -> None:
     end = START + 10 * DAY
     dates = Dates(created_at=START - 90 * DAY, expires_at=end)
@@ -195,6 +216,34 @@ all_dates = st.builds(
 stages = st.lists(
     st.builds(Stage, st.timedeltas(timedelta(0), 40 * DAY), st.just(("channel",)), st.booleans()), max_size=3
 )
+
+
+@settings(max_examples=100, deadline=None)
+@given(all_dates, st.sampled_from(ZONES), st.timedeltas(DAY, 40 * DAY), st.data())
+def test_what_has_ended_is_said_again_and_again_and_nothing_twice(
+    dates: Dates, zone: ZoneInfo, every: timedelta, data: st.DataObject
+) -> None:
+    """Whenever it is looked, with delays and the clock set back: there is a next time, and nothing is said at night."""
+    window = hours(zone)
+    ends = [end for end in (dates.by_cadence, dates.expires_at) if end is not None]
+    if not ends:
+        return
+    now = max(ends) + data.draw(st.timedeltas(timedelta(0), 3 * every))
+    told, furthest = {tier.key for tier in planned(dates, (), zone)}, now
+    for _ in range(8):
+        seen = look((*planned(dates, (), zone), *again(dates, every, window, now, told)), told, now, window)
+        assert len(seen.tell) <= 1, "what nobody could be told meanwhile is said once"
+        assert not told & {tier.key for tier in seen.tell}
+        assert all(dates.due is not None and dates.due < tier.at <= now for tier in seen.tell)
+        assert not seen.tell or window.contains(now)
+        told |= {tier.key for tier in seen.tell}
+        assert seen.next_at is not None
+        furthest = max(furthest, now)
+        assert now < seen.next_at <= furthest + every + 5 * DAY
+        late = data.draw(st.timedeltas(timedelta(0), 3 * every)) if data.draw(st.integers(0, 4)) == 0 else timedelta(0)
+        now = seen.next_at + late
+        if data.draw(st.integers(0, 9)) == 0:
+            now -= data.draw(st.timedeltas(timedelta(0), (now - max(ends)) / 2))
 
 
 @settings(max_examples=150)

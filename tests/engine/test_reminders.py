@@ -9,10 +9,12 @@ import pytest
 
 from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
+from bot.core.rotation import Cancelled
 from bot.store.database import Database
 from bot.store.tables import CREDENTIAL
 from tests.conftest import Opener
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+from tests.store import samples
 
 
 @pytest.fixture
@@ -47,6 +49,24 @@ def test_each_tier_is_told_once_and_the_audit_says_to_whom(keep: Keep) -> None:
     heard = [(row.detail["tiers"], row.detail["told"]) for row in keep.audit("credential.reminded")]
     assert heard[0] == (["30d"], ["@alice"])
     assert any("C0TEAM" in to for _, to in heard)
+
+
+def test_what_has_run_out_is_said_every_week_until_there_is_a_later_date(keep: Keep) -> None:
+    keep.declare(declared("key"), declared("other"))
+    keep.rotated("key", MONDAY)
+    keep.rotated("other", MONDAY - 7 * DAY)
+    keep.run_until(MONDAY + 93 * DAY)
+    keep.deliver()
+    keep.run_until(MONDAY + 105 * DAY)
+    weeks = {(name, tier) for name, _, tier in keep.told() if "+" in tier}
+    assert weeks == {
+        ("other", "expired+7d"), ("other", "expired+14d"), ("other", "expired+21d"),
+        ("key", "expired+7d"), ("key", "expired+14d"),
+    }  # fmt: skip
+    assert [row.payload["reminder"]["count"] for row in keep.notices(unsent=True) if row.person == "@alice"] == [2]
+    keep.rotated("key")
+    keep.run_until(keep.now + 20 * DAY)
+    assert {name for name, _, tier in keep.told() if "+" in tier and (name, tier) not in weeks} == {"other"}
 
 
 def test_a_rotation_moves_the_reminders_with_its_date(keep: Keep) -> None:
@@ -182,12 +202,28 @@ def test_a_slack_that_does_not_answer_keeps_nobody_from_being_told(keep: Keep) -
     assert [row.person for row in keep.notices()] == ["@alice"]
 
 
-def test_escalation_reaches_others_and_stops_while_it_is_rotated(keep: Keep) -> None:
+def test_escalation_reaches_others(keep: Keep) -> None:
     keep = Keep(keep.database, Rules(escalation=(Stage(3 * DAY, ("security", "bob")),)))
     keep.declare(declared("key", channel=""))
     keep.rotated("key", MONDAY)
     keep.run_until(MONDAY + 88 * DAY)
     assert ("@bob", 1) in [(row.person, row.payload["reminder"]["count"]) for row in keep.notices()]
+
+
+def test_nobody_else_is_called_while_it_is_rotated_and_at_once_when_that_ends(keep: Keep) -> None:
+    keep = Keep(keep.database, Rules(escalation=(Stage(3 * DAY, ("bob",), page=True),)))
+    keep.declare(declared("key", channel=""))
+    keep.rotated("key", MONDAY)
+    keep.run_until(MONDAY + 80 * DAY)
+    rotation = samples.request(keep.database, "key", approve_within=90 * DAY)
+    keep.run_until(MONDAY + 88 * DAY)
+    assert {row.person for row in keep.notices()} == {"@alice"}
+    assert "3d" in [tier for _, _, tier in keep.told()], "its owner still hears"
+    keep.pass_days(0.1)
+    with keep.database.begin() as tx:
+        samples.apply(tx, rotation, Cancelled("ann", "not now"))
+    keep.turn()
+    assert {row.person for row in keep.notices()} == {"@alice", "@bob"}
 
 
 @pytest.mark.parametrize("jump", [-40 * DAY, -HOUR, HOUR, 40 * DAY])
@@ -199,9 +235,10 @@ def test_a_clock_that_jumps_tells_nothing_twice(keep: Keep, jump: timedelta) -> 
     keep.turn()
     keep.run_until(max(MONDAY + 95 * DAY, keep.now + 3 * DAY))
     told = [tier for _, _, tier in keep.told()]
-    assert sorted(told) == sorted(
+    assert sorted(tier for tier in told if "+" not in tier) == sorted(
         ["30d", "14d", "90%", "7d", "escalation-1", "3d", "1d", "escalation-2", "due", "expired"]
     )
+    assert [tier for tier in told if "+" in tier] == (["expired+28d"] if jump == 40 * DAY else [])
 
 
 def test_what_is_gone_is_not_reminded_of(keep: Keep) -> None:

@@ -70,6 +70,7 @@ RULES: Mapping[str, str] = {
     "unreviewed": "A credential whose policy wants a reviewed runbook, and whose runbook is not.",
     "cadence-order": "A later environment is rotated more often than an earlier one.",
     "policy": "A rule of the settings that holds and may not be meant, or is over.",
+    "reminders": "A reminder that never comes: its tier is half of a cadence or longer.",
     "errand": "An errand of incidents that names no operation.",
     "signers": "A line of the file of signers that does not count, or somebody who must sign and has no key.",
 }
