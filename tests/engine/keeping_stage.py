@@ -131,13 +131,13 @@ class Keep:
     def go_to(self, at: datetime) -> None:
         self.database.clock.advance(at - self.now)
 
-    def turn(self, most: int = 50) -> None:
-        """Look until nothing is due."""
+    def turn(self, most: int = 50) -> datetime | None:
+        """Look until nothing is due; says what will be next."""
         for _ in range(most):
             with self.database.read() as reader:
                 due, now = reader.next_remind_at(), reader.now
             if due is None or due > now:
-                return
+                return due
             self.reminders.turn()
         raise AssertionError("it never comes to rest")
 
@@ -151,9 +151,7 @@ class Keep:
     def run_until(self, until: datetime) -> None:
         """From one due time to the next."""
         while True:
-            self.turn()
-            with self.database.read() as reader:
-                due = reader.next_remind_at()
+            due = self.turn()
             if due is None or due > until:
                 self.go_to(until)
                 return

@@ -1,40 +1,94 @@
-"""A year of an inventory: rotations, snoozes, owners that change, restarts and jumps of the clock, and what must hold.
+"""A year of an inventory: rotations, snoozes, owners that change, rotations left open, jumps of the clock, outages.
 
-`Year` acts and remembers; `judge` says afterwards what was not told, or was told twice.
+`Year` acts and remembers, on a line of time that never jumps: what the judge in `year_judge.py` goes by.
 """
 
 from __future__ import annotations
 
 import random
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
-from bot.core.reminders import Rules, snooze_budget, tiers
+from bot.core.reminders import snooze_budget
+from bot.core.rotation import Cancelled
 from bot.core.schedule import Dates
 from bot.store.database import Database
-from bot.store.reading import Reader
-from bot.store.records import CredentialRow, Declared
+from bot.store.records import Declared
 from bot.store.tables import CREDENTIAL
 from bot.store.writing import Transaction
 from tests.engine.keeping_stage import DAY, PRODUCTION
+from tests.store import samples
 
 OWNERS = ("alice", "bob", "carol", "dave", "platform")
 CADENCES = (7 * DAY, 30 * DAY, 90 * DAY, 180 * DAY)
-SLACK = 18 * DAY
-"""A snooze of two weeks and a long weekend: what was due so long before a date moved has to be told."""
-AFTER = 6 * DAY
-"""When everything that belongs to an end has to be told."""
+
+
+@dataclass
+class Stretch:
+    """A time in which the clock ran evenly and somebody looked; `begins` and `ends` are lived, not shown."""
+
+    begins: datetime
+    offset: timedelta
+    """What the clock shows is what was lived and this."""
+    first: int
+    """Rows of the audit before it."""
+    ends: datetime | None = None
+
+
+class Line:
+    """Time as it was lived: jumps of the clock take none of it."""
+
+    def __init__(self, now: datetime) -> None:
+        self.stretches = [Stretch(now, timedelta(0), 0)]
+
+    @property
+    def offset(self) -> timedelta:
+        """By how much the clock was moved so far."""
+        return self.stretches[-1].offset
+
+    def lived(self, now: datetime) -> datetime:
+        """The moment at which the clock shows this now."""
+        return now - self.offset
+
+    def jumped(self, before: datetime, by: timedelta, rows: int) -> None:
+        """The clock was moved; the audit had so many rows."""
+        here = self.stretches[-1].ends = self.lived(before)
+        self.stretches.append(Stretch(here, self.offset + by, rows))
+
+    def dark(self, before: datetime, after: datetime, rows: int) -> None:
+        """Nobody looked meanwhile."""
+        self.stretches[-1].ends = self.lived(before)
+        self.stretches.append(Stretch(self.lived(after), self.offset, rows))
+
+
+@dataclass
+class Snooze:
+    """Lived, but for `until`, which the clock has to show."""
+
+    begins: datetime
+    until: datetime
+    ends: datetime | None = None
+    """When another took its place."""
 
 
 @dataclass
 class Era:
-    """One credential between two changes of its dates."""
+    """One credential between two changes of its dates; its own begin and end are lived."""
 
     name: str
     dates: Dates
     begins: datetime
+    ends: datetime | None = None
+    snoozes: list[Snooze] = field(default_factory=list)
+
+
+@dataclass
+class Busy:
+    """A rotation is open; lived."""
+
+    begins: datetime
+    number: int
     ends: datetime | None = None
 
 
@@ -42,101 +96,108 @@ class Era:
 class Year:
     """Acts as people and systems do, each act in a transaction of its own."""
 
-    chance: random.Random
+    line: Line
     eras: dict[str, Era] = field(default_factory=dict)
     over: list[Era] = field(default_factory=list)
+    busy: dict[str, list[Busy]] = field(default_factory=dict)
 
-    def declare(self, database: Database, count: int) -> None:
-        """Credentials of every kind, as old as they may be."""
-        now = database.now()
-        names = [f"key-{number:05}" for number in range(count)]
-        cadences = {name: self.chance.choice(CADENCES) for name in names}
-        for first in range(0, count, 500):
+    def everything(self) -> Iterator[Era]:
+        """Every era, those included that last."""
+        yield from self.over
+        yield from self.eras.values()
+
+    def declare(self, database: Database, cadences: dict[str, timedelta], chance: random.Random) -> None:
+        """Credentials as old as they may be."""
+        names = list(cadences)
+        for first in range(0, len(names), 500):
             part = names[first : first + 500]
             with database.begin() as tx:
                 tx.apply_credentials(
                     [
                         Declared(
-                            name, PRODUCTION, "api-key", self.chance.choice(OWNERS), "identity-api-key",
-                            cadences[name], {}, {"channel": f"C0TEAM{self.chance.randrange(3)}"},
+                            name, PRODUCTION, "api-key", chance.choice(OWNERS), "identity-api-key",
+                            cadences[name], {}, {"channel": f"C0TEAM{chance.randrange(3)}"},
                         )
                         for name in part
                     ],
                     partial=True,
                 )  # fmt: skip
                 for name in part:
-                    begins = now - cadences[name] * self.chance.random() * 0.8
-                    self._begin(tx, name, cadences[name], begins, now)
+                    cadence = cadences[name]
+                    self._begin(tx, name, cadence, tx.now - cadence * chance.random() * 0.8, ends_by_itself(chance))
 
-    def _begin(self, tx: Transaction, name: str, cadence: timedelta, begins: datetime, now: datetime) -> None:
+    def _begin(self, tx: Transaction, name: str, cadence: timedelta, begins: datetime, life: float | None) -> None:
         """A new version; its system may end it by itself, before or after the cadence does."""
-        life = cadence * self.chance.uniform(0.9, 1.3) if self.chance.random() < 0.3 else None
-        expires = begins + life if life is not None else None
-        if expires is not None and expires <= now:
+        expires = begins + cadence * life if life is not None else None
+        if expires is not None and expires <= tx.now:
             expires = None
         tx.connection.execute(CREDENTIAL.update().where(CREDENTIAL.c.name == name).values(expires_at=expires))
         tx.update_credential(name, PRODUCTION, last_rotated_at=begins, snoozed_until=None, remind_at=tx.now)
+        lived = self.line.lived(tx.now)
         before = self.eras.get(name)
         if before is not None:
-            before.ends = now
+            before.ends = lived
             self.over.append(before)
-        self.eras[name] = Era(name, Dates(cadence, begins, None, expires), now)
+        self.eras[name] = Era(name, Dates(cadence, begins, None, expires), lived)
 
-    def rotate(self, database: Database, name: str) -> None:
+    def rotate(self, database: Database, name: str, life: float | None) -> None:
         """It was rotated, in time or late."""
         with database.begin() as tx:
             cadence = self.eras[name].dates.cadence
             assert cadence is not None
-            self._begin(tx, name, cadence, tx.now, tx.now)
+            self._begin(tx, name, cadence, tx.now, life)
 
     def snooze(self, database: Database, name: str) -> None:
         """As far as its budget reaches."""
+        era = self.eras[name]
         with database.begin() as tx:
-            until = snooze_budget(self.eras[name].dates, tx.now)
+            until = snooze_budget(era.dates, tx.now)
             if until is not None:
                 tx.update_credential(name, PRODUCTION, snoozed_until=until, remind_at=tx.now)
+                lived = self.line.lived(tx.now)
+                if era.snoozes:
+                    era.snoozes[-1].ends = lived
+                era.snoozes.append(Snooze(lived, until))
 
-    def hand_over(self, database: Database, name: str) -> None:
+    def hand_over(self, database: Database, name: str, owner: str) -> None:
         """It has another owner."""
         with database.begin() as tx:
-            tx.update_credential(name, PRODUCTION, owner_override=self.chance.choice(OWNERS), remind_at=tx.now)
+            tx.update_credential(name, PRODUCTION, owner_override=owner, remind_at=tx.now)
 
-    def act(self, database: Database) -> None:
-        """Anything of it, to anything."""
-        name = self.chance.choice(list(self.eras))
-        act = self.chance.choices((self.rotate, self.snooze, self.hand_over), (6, 2, 1))[0]
-        act(database, name)
+    def open_or_cancel(self, database: Database, name: str) -> None:
+        """Somebody asks for a rotation, or takes that back: nobody else is called in between."""
+        of = self.busy.setdefault(name, [])
+        if not of or of[-1].ends is not None:
+            rotation = samples.request(database, name, approve_within=timedelta(days=3650))
+            of.append(Busy(self.line.lived(database.now()), rotation.number))
+            return
+        with database.begin() as tx:
+            found = tx.rotation(of[-1].number)
+            assert found is not None
+            samples.apply(tx, found, Cancelled("ann", "not yet"))
+            of[-1].ends = self.line.lived(tx.now)
 
-
-def judge(database: Database, year: Year, rules: Rules, lag: timedelta = timedelta(0)) -> list[str]:
-    """Everything that went wrong. `lag` is how late a replica may look."""
-    with database.read() as reader:
-        now = reader.now
-        told: dict[str, set[tuple[datetime, str]]] = {}
-        twice: Counter[tuple[str, str, str]] = Counter()
-        before: int | None = None
-        while page := reader.history(event="credential.reminded", limit=1000, before=before):
-            before = page[-1].seq
-            for row in page:
-                assert row.detail["told"], "a reminder that nobody heard was kept as told"
-                for tier, expiry in zip(row.detail["tiers"], row.detail["expiries"], strict=True):
-                    twice[(row.credential, tier, expiry)] += 1
-        rows = {row.name: row for row in _rows(reader)}
-        for name in rows:
-            told[name] = reader.told([(name, PRODUCTION)]).get((name, PRODUCTION), set())
-    problems = [f"{key} was told {count} times" for key, count in twice.items() if count > 1]
-    for era in (*year.over, *year.eras.values()):
-        row = rows[era.name]
-        hours = rules.hours(row.owner)
-        for tier in tiers(era.dates, rules.before(row), rules.stages(row), hours):
-            ends = era.ends or now
-            at = max(tier.at, era.begins)
-            wanted = at <= ends - SLACK - lag or max(at, tier.expiry) + AFTER + lag <= ends
-            if wanted and tier.key not in told[era.name]:
-                problems.append(f"{era.name}: {tier.name} of {tier.expiry} was not told by {ends}")
-    return problems
+    def jump(self, database: Database, by: timedelta) -> None:
+        """The clock of this database's process is moved."""
+        with database.begin() as tx:
+            self.line.jumped(tx.now, by, tx.audit_head().seq)
+            database.clock.advance(by)
 
 
-def _rows(reader: Reader) -> Iterator[CredentialRow]:
-    for row in reader.connection.execute(CREDENTIAL.select()):
-        yield CredentialRow(*row)
+def ends_by_itself(chance: random.Random) -> float | None:
+    """Some are ended by their system, a little before or after their cadence; None: it knows no end."""
+    return chance.uniform(0.9, 1.3) if chance.random() < 0.3 else None
+
+
+def act(year: Year, database: Database, chance: random.Random) -> None:
+    """Anything of it, to anything."""
+    name = chance.choice(list(year.eras))
+    what = chance.choices(("rotate", "snooze", "hand over", "open"), (6, 2, 1, 1))[0]
+    if what == "rotate":
+        year.rotate(database, name, ends_by_itself(chance))
+    elif what == "snooze":
+        year.snooze(database, name)
+    elif what == "hand over":
+        year.hand_over(database, name, chance.choice(OWNERS))
+    else:
+        year.open_or_cancel(database, name)
