@@ -11,7 +11,6 @@ from sqlalchemy import and_, bindparam, delete, func, or_, select, text, tuple_,
 
 from bot.core.reminders import STAGE
 from bot.core.rotation import OPEN
-from bot.store.columns import micros
 from bot.store.credential_rows import PLAIN, credentials
 from bot.store.outbox import GIVEN_UP, LOST
 from bot.store.records import CredentialRow, NoticeRow, ReminderRow
@@ -25,10 +24,6 @@ _LOCK = 0x6B65797475_7231  # "keytur1", for pg_try_advisory_xact_lock
 _C = CREDENTIAL.c
 _owner = func.coalesce(_C.owner_override, _C.owner).label("owner")
 _waiting = text("credential.remind_at IS NOT NULL AND credential.removed_at IS NULL")
-_KEYS = (
-    "SELECT name, environment FROM credential WHERE remind_at <= {0} AND remind_at IS NOT NULL AND removed_at IS NULL "
-    "ORDER BY remind_at LIMIT {0}"
-)
 _due = select(*PLAIN).where(_C.remind_at <= bindparam("now"), _waiting).order_by(_C.remind_at).limit(bindparam("limit"))
 _next = select(_C.remind_at).where(_waiting).order_by(_C.remind_at).limit(1)
 _next_start = (
@@ -85,13 +80,6 @@ class Message:
 
 class ReminderReader(Session):
     """What is due, and what was told."""
-
-    def due_keys(self, now: datetime, limit: int = 500) -> list[Key]:
-        """Name and environment of credentials that want a look, the oldest first; straight from the driver."""
-        query = _KEYS.format("?" if self.is_sqlite else "%s")
-        driver: Any = self.connection.connection.driver_connection
-        found: list[Key] = driver.execute(query, (micros(now), limit)).fetchall()
-        return found
 
     def reminders_for(self, now: datetime, limit: int = 500) -> list[Heard]:
         """Who may have to hear of what is due now, each once: what has to be looked up before it is told."""

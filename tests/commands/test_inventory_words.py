@@ -12,6 +12,7 @@ from bot.core.errors import Refused
 from bot.store.records import Declared
 from commands.forecast import ages, overlaps
 from tests.commands.conftest import Desk
+from tests.store import samples
 
 
 def row_of(desk: Desk, name: str) -> tuple[datetime | None, str, datetime | None]:
@@ -41,9 +42,18 @@ def test_filters_narrow_the_list(desk: Desk) -> None:
     assert names(desk, "list --owner @alice") == ["door-key"]
     assert names(desk, "list --owner me") == []
     assert names(desk, "list --class key --environment staging") == ["shed-key"]
+    assert "shed-key" in names(desk, "list --findings"), "it was never rotated"
     assert names(desk, "list --unmanaged") == []
     assert names(desk, "list --overlapping") == []
-    assert "shed-key" in names(desk, "list --findings"), "it was never rotated"
+    samples.promote(desk.bot.database, "shed-key", environment="staging")
+    with desk.bot.database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE credential SET status = 'unmanaged' WHERE name = 'door-key'")
+    assert names(desk, "list --overlapping") == ["shed-key"]
+    assert names(desk, "list --unmanaged") == ["door-key"]
+    assert names(desk, "list --gone") == []
+    with desk.bot.database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE credential SET status = 'gone' WHERE name = 'door-key'")
+    assert names(desk, "list --gone") == ["door-key"]
     assert "the next due first" in desk.say("carol", "list --expiring 3d").text
 
 

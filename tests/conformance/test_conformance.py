@@ -35,6 +35,8 @@ from bot.core.errors import Permanent, Transient
 from tests.conformance.kit import ANSWERS, Case, Stage, cases, look, outcome, ready, recover, run_of
 
 HOME = Path(adapters.__file__).parent
+NO_CREDENTIALS = {"github": "issues and comments do not expire", "pagerduty": "nor do alerts"}
+"""Why what an adapter creates needs no discovery."""
 SHORT = 0.15
 """Seconds that a hanging call is given."""
 
@@ -59,6 +61,19 @@ def test_every_word_has_a_case(parts: Catalog) -> None:
     told = [case.word for case in cases()]
     assert sorted(told) == sorted(set(told)), "a word has two cases"
     assert set(parts.words()) == set(told)
+
+
+def test_an_adapter_lists_what_it_creates(parts: Catalog) -> None:
+    """Else what it creates expires unnoticed once nobody declares it."""
+    found: dict[str, set[str]] = {"creates": set(), "lists": set()}
+    for word in parts.words():
+        part, adapter = parts.part(word), word.partition(".")[0]
+        if isinstance(part, type) and issubclass(part, Discovery):
+            found["lists"].add(adapter)
+        if isinstance(part, type) and issubclass(part, Operation) and part.effect is Effect.CREATES:
+            found["creates"].add(adapter)
+    assert {"identity", "kubernetes"} <= found["creates"]
+    assert found["creates"] - found["lists"] == NO_CREDENTIALS.keys()
 
 
 def test_it_declares_itself(case: Case, parts: Catalog) -> None:

@@ -11,6 +11,7 @@ from bot.contracts.inventory import Filters
 from bot.core.errors import Permanent, Refused
 from bot.core.policy import Need
 from bot.core.windows import Calendar, Freeze
+from bot.engine.forecast import CROWD
 from bot.store.database import Database
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.store import samples
@@ -62,6 +63,17 @@ def test_filters_narrow_a_list(keep: Keep) -> None:
     assert names(owner="bob") == names(text="_%") == names(text="ODD") == names(findings=True) == ["odd_%"]
     assert names(kind="api-key", environment=PRODUCTION, owner="alice") == ["key-10", "key-85", "key-95"]
     assert names(unmanaged=True) == names(gone=True) == names(overlapping=True) == names(kind="x") == []
+    samples.promote(keep.database, "key-10")
+    with keep.database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE credential SET status = 'gone' WHERE name = 'key-85'")
+        tx.connection.exec_driver_sql("UPDATE credential SET status = 'unmanaged' WHERE owner = 'bob'")
+    assert (names(overlapping=True), names(gone=True), names(unmanaged=True)) == (["key-10"], ["key-85"], ["odd_%"])
+
+
+def test_standing_is_counted_and_shown(keep: Keep) -> None:
+    aged(keep, 10, 85, 95)
+    keep.declare(declared("key-10"), declared("key-85"), declared("key-95"), declared("odd_%", "bob", None))
+    keep.turn()
     counts = keep.desk.counts(keep.call(), Filters())
     assert counts == {"fine": 1, "soon": 1, "overdue": 1, "unknown": 1}
     standing = {row.name: row.standing for row in keep.desk.search(keep.call(), Filters()).rows}
@@ -82,6 +94,19 @@ def test_a_forecast_counts_ages_and_what_is_valid_beside_the_new_one(keep: Keep)
     assert one.deadline is not None
     keep.go_to(one.deadline + HOUR)
     assert keep.desk.forecast(keep.call()).overlaps.late == 1
+
+
+def test_a_forecast_says_where_several_are_due_on_one_day(keep: Keep) -> None:
+    aged(keep, 10)
+    keep.declare(*(declared(f"crowd-{n}") for n in range(CROWD)), declared("key-10"))
+    for n in range(CROWD):
+        keep.rotated(f"crowd-{n}", MONDAY - timedelta(days=50, minutes=n))
+    keep.turn()
+    day = (MONDAY + 40 * DAY).date()
+    assert keep.desk.forecast(keep.call()).collisions == (f"{CROWD} due on {day} in production.",)
+    keep.rotated("crowd-0", MONDAY)
+    keep.turn()
+    assert keep.desk.forecast(keep.call()).collisions == ()
 
 
 def test_a_snooze_keeps_to_its_budget_and_holds(keep: Keep) -> None:

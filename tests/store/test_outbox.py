@@ -176,7 +176,7 @@ def test_a_credential_is_looked_at_by_one(database: Database) -> None:
     with database.read() as reader:
         assert reader.reminders_due(now) == []
         assert len(reader.reminders_due(now + LEASE)) == 100
-        assert reader.due_keys(now) == []
+        assert reader.reminders_for(now) == []
 
 
 def test_settings_are_remembered(database: Database) -> None:

@@ -88,7 +88,6 @@ def test_ten_thousand_waiting_rotations_cost_nothing(database: Database) -> None
 
 def test_reminders_use_their_partial_index(database: Database) -> None:
     assert "credential_remind" in explained(database, reminding._due, now=samples.NOW, limit=10)
-    assert "credential_remind" in explained(database, text(reminding._KEYS.format(10)))
 
 
 def test_reminders_among_many_credentials(database: Database) -> None:
