@@ -76,7 +76,7 @@ class Reminders:
         with self._database.begin() as tx:
             if not tx.alone():
                 return BUSY_NAP  # another replica is at it
-            rows = tx.claim_reminders(tx.now, BATCH)
+            rows = tx.claim_reminders(now, BATCH)  # what is due only since then was not looked up
             self._look(tx, rows, known)
         return 0.0 if len(rows) >= BATCH else SHORTEST_NAP
 
