@@ -130,7 +130,7 @@ def _deadline(
 ) -> tuple[datetime, datetime] | None:
     """By when it has to be told, as lived and as shown; None where that never was while this era lasted."""
     over = min(era.ends or now, now)
-    busy = year.busy.get(era.name, []) if one.calls else []
+    busy = year.busy.get(era.name, []) if one.calls else None
     for stretch in year.line.stretches:
         if stretch.ends is not None and stretch.ends <= era.begins:
             continue
@@ -154,13 +154,13 @@ def _deadline(
     return None
 
 
-def _held(era: Era, busy: list[Busy], at: datetime, stretch: Stretch) -> datetime | None:
-    """Until when a snooze, or an open rotation, keeps it back."""
-    for snooze in era.snoozes:
+def _held(era: Era, busy: list[Busy] | None, at: datetime, stretch: Stretch) -> datetime | None:
+    """Until when a snooze keeps it from its owner, or, where others are called, an open rotation from them."""
+    for snooze in era.snoozes if busy is None else ():
         until = min(snooze.until - stretch.offset, snooze.ends or snooze.until - stretch.offset)
         if snooze.begins <= at < until:
             return until
-    for one in busy:
+    for one in busy or ():
         if one.begins <= at and (one.ends is None or at < one.ends):
             return one.ends or at + LONG
     return None
