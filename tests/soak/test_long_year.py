@@ -33,7 +33,7 @@ ACTS_EACH = 3
 """Rotations, snoozes, changes of owners and open rotations for every credential."""
 FOLLOWED = 1.0
 """Seconds in which replicas follow a jump, and what somebody changed while it was looked at is looked at again."""
-NEVER = datetime.max.replace(tzinfo=UTC)
+NEVER = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 @pytest.mark.realparts
