@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 from datetime import datetime, timedelta
@@ -14,6 +13,7 @@ from sqlalchemy import text
 
 from benchmarks.databases import NAMES, NO_POSTGRES, fresh
 from benchmarks.figures import Bar, Figure, Report, paired, single, timed
+from bot.core.events import Entry, Event
 from bot.core.policy import Person, PersonKind, Policy
 from bot.engine.reminders import BATCH, Reminders, Setting
 from bot.store.columns import micros
@@ -46,7 +46,7 @@ def inventory(*, quick: bool) -> Report:
     """
     (few, many), rounds = ((500, 2_000), 5) if quick else ((10_000, 1_000_000), 200)
     report = Report(f"Due reminders, {DUE} of so many credentials (floor: the bare driver)")
-    took: dict[str, list[list[float]]] = {}
+    took: dict[str, list[dict[str, list[float]]]] = {}
     for size in (few, many):
         with fresh() as urls:
             for kind, url in urls.items():
@@ -54,12 +54,17 @@ def inventory(*, quick: bool) -> Report:
                 fill(database, size)
                 database.close()
                 found = _in_a_process_of_its_own(url, rounds)
-                took.setdefault(NAMES[kind], []).append(found["scan"])
+                took.setdefault(NAMES[kind], []).append(found)
                 report.figures += _figures(f"{NAMES[kind]}, {size:,}", found)
             if len(urls) == 1:
                 report.notes.append(NO_POSTGRES)
     for named, (small, large) in took.items():
-        report.figures.append(paired(f"{named}: scan, {many:,} beside {few:,}", "ms", small, large, Bar(2)))
+        report.figures.append(
+            paired(f"{named}: scan, {many:,} beside {few:,}", "ms", small["scan"], large["scan"], Bar(2))
+        )
+        more = [b - a for a, b in zip(small["memory of a tick"], large["memory of a tick"], strict=True)]
+        said = f"{named}: a tick's memory, {many:,} more than {few:,}"
+        report.figures.append(single(said, "MB", [max(0.0, one) for one in more], Bar(10, of="product")))
     return report
 
 
@@ -84,7 +89,9 @@ def _in_a_process_of_its_own(url: str, rounds: int) -> dict[str, list[float]]:
 def measure(url: str, rounds: int) -> dict[str, list[float]]:
     """What a turn of the reminders does, as it does it: who may have to hear, the claim, and a whole tick."""
     database = Database.open(url)
-    now = database.now()
+    with database.begin() as tx:  # what any work on a database loads once
+        now = tx.now
+        tx.audit(Entry(Event.SETTINGS_APPLIED, "benchmark"))
     found: dict[str, list[float]] = {name: [] for name in ("ids", "scan", "rows", "claim", "memory")}
     found |= {"tick": [], "memory of a tick": []}
     before = _resident()
@@ -137,8 +144,9 @@ def _resident() -> float:
 
 
 def _peak() -> float:
-    """The most resident memory so far, in MB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """The most resident memory so far, in MB; `getrusage` would count that of whoever started the process, too."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.split("VmHWM:")[1].split()[0]) * 1024 / 1e6
 
 
 class _Everybody:
