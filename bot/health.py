@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 StartResponse = Callable[..., Any]
 THREADS = 16
+STOP_SECONDS = 2.0
+"""How long a stop waits for what is being answered."""
 LARGEST_BODY = 1_048_576
 
 
@@ -104,7 +106,8 @@ class Health:
         self._thread.start()
 
     def stop(self) -> None:
-        """Stop serving."""
+        """Stop serving: what is being answered is given a moment, and its threads end."""
+        self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
         self._server.close()
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:

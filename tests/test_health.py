@@ -68,6 +68,17 @@ def served(database: Database) -> Iterator[Served]:
     served.health.stop()
 
 
+def test_a_stop_ends_its_threads(sqlite_database: Database) -> None:
+    before = set(threading.enumerate())
+    served = Served(sqlite_database)
+    assert served.ask("/healthz")[0] == 200
+    served.health.stop()
+    left = set(threading.enumerate()) - before
+    for thread in left:
+        thread.join(10)
+    assert not [thread.name for thread in left if thread.is_alive()]
+
+
 def test_alive_and_ready(served: Served) -> None:
     assert served.ask("/healthz")[0] == 200
     status, body = served.ask("/readyz")
