@@ -133,7 +133,7 @@ def _still() -> Estate:
 
 @functools.cache
 def _busy() -> Estate:
-    estate = Estate.start(rate=1, gateways=1, clients=3, calls_per_second=60)
+    estate = Estate.start(rate=1, gateways=1, clients=3, calls_per_second=4)  # it lives as long as the run of tests
     atexit.register(estate.stop)
     assert estate.clients is not None
     while not all(member["kid"] for member in estate.clients.stats()["clients"].values()):
