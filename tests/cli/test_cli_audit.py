@@ -88,7 +88,7 @@ def test_an_older_copy_of_the_database_does_not_start(migrated: Installation, se
     prepare(settings).close()
     with sqlite3.connect(path) as source, sqlite3.connect(older) as target:
         source.backup(target)
-    migrated.rewrite({"expires: 24h": "expires: 12h"})
+    migrated.rewrite({"expires: 24h": "expires: 48h"})
     seal(load_settings(migrated.variables))
     migrated.variables["KEYTURN_DATABASE_URL"] = f"sqlite:///{older}"
     done = migrated.keyturn("worker")
