@@ -124,7 +124,7 @@ def test_the_buttons_of_a_credential_that_nobody_declares(house: House, name: st
     house.workspace.click("alice", message, "credential:snooze")
     house.modal("alice", "Snooze")
     house.workspace.submit("alice", {"days": "1", "reason": "release"})
-    house.told("alice", "Nobody is reminded of")
+    house.told("alice", "is not reminded until")
     assert row(house, name).snoozed_until is not None
     house.workspace.click("alice", message, "credential:plan")
     house.told("alice", "has no runbook")
