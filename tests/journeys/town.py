@@ -323,7 +323,7 @@ class Town:
 
     @staticmethod
     def until(
-        look: Callable[[], Found | None], what: str | Callable[[], str], timeout: float = 30.0, every: float = 0.01
+        look: Callable[[], Found | None], what: str | Callable[[], str], timeout: float = 30.0, every: float = 0.02
     ) -> Found:
         """Poll with a deadline: changes come from other threads and processes."""
         deadline = time.monotonic() + timeout
