@@ -261,6 +261,7 @@ def test_a_run_on_somebodys_own_cluster_says_aloud_what_it_skips(kubeconfig: str
     plain = f"{folder}/test_discovery.py::test_a_changed_secret_is_another_version"
     words = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-q", "-rs", "-m", "cluster", rollout, plain]
     told = os.environ | {"KEYTURN_TEST_KUBECONFIG": kubeconfig}
+    told.pop("KEYTURN_REQUIRE_REAL_PARTS", None)  # which would turn the skips into failures
     done = subprocess.run(words, cwd=ROOT, env=told, capture_output=True, text=True, timeout=100)
     assert "1 passed, 1 skipped" in done.stdout, done.stdout
     assert "run only where kwok plays the kubelet" in done.stdout
