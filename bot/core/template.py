@@ -114,30 +114,12 @@ def evaluate_span(text: str | int | float, scope: Scope) -> timedelta:
 
 def references(value: Any) -> list[Reference]:
     """Every look-up in a JSON value, in order, each once. Raises `TemplateError` for what is no expression."""
-    found: dict[Reference, None] = {}
-
-    def collect(text: str) -> str:
-        for piece in _pieces(text):
-            if not isinstance(piece, str):
-                found.update(dict.fromkeys(_look_ups(piece)))
-        return text
-
-    _walk(value, collect)
-    return list(found)
+    return _collected(value, _look_ups)
 
 
 def moments(value: Any) -> list[Reference]:
     """Those look-ups that stand in `until(...)` and so have to be moments."""
-    found: dict[Reference, None] = {}
-
-    def collect(text: str) -> str:
-        for piece in _pieces(text):
-            if not isinstance(piece, str):
-                found.update(dict.fromkeys(_awaited(piece)))
-        return text
-
-    _walk(value, collect)
-    return list(found)
+    return _collected(value, _awaited)
 
 
 def moment(value: Any, where: str) -> datetime:
@@ -162,6 +144,19 @@ def is_expression(value: Any) -> bool:
 
     _walk(value, look)
     return found
+
+
+def _collected(value: Any, of: Callable[[_Term], Iterator[Reference]]) -> list[Reference]:
+    found: dict[Reference, None] = {}
+
+    def collect(text: str) -> str:
+        for piece in _pieces(text):
+            if not isinstance(piece, str):
+                found.update(dict.fromkeys(of(piece)))
+        return text
+
+    _walk(value, collect)
+    return list(found)
 
 
 def _walk(value: Any, change: Callable[[str], Any]) -> Any:
