@@ -95,7 +95,7 @@ def restarts(*, quick: bool) -> Report:
                 floors, products = ([lap[n] for lap in laps] for n in range(2))
                 report.figures.append(paired(NAMES[kind], "s", floors, products, Bar(1.3)))
     report.notes.append(
-        f"pods are Ready after {STARTS_IN}; 16 at a time, looked at every 2 s, as in the shipped runbook"
+        f"pods are Ready after {STARTS_IN}; 16 at a time, looked at every 1 s, as in the shipped runbook"
     )
     if "postgresql" not in worlds:
         report.notes.append(NO_POSTGRES)

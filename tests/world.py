@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -27,6 +28,9 @@ GROUPS = {
     "sec-oncall": frozenset({"bob", "carol"}),
     "platform": frozenset({"alice", "erin", "dave"}),
 }
+
+SELDOM = 0.1
+"""Seconds between two looks while nothing is committed."""
 
 
 class Colleagues:
@@ -60,6 +64,8 @@ class World:
         self.people = people
         self.database = engine.database
         self._keys = itertools.count()
+        self._changed = threading.Event()
+        self.database.after_commit.append(self._changed.set)
 
     def hear(self, person: str, words: str = "", **more: Any) -> int:
         """Store what a person says; the number of the intent."""
@@ -121,15 +127,15 @@ class World:
         found: Rotation = self.until(look, lambda: describe(self.rotation(number)), timeout)
         return found
 
-    @staticmethod
-    def until(look: Callable[[], Any], what: str | Callable[[], str], timeout: float = 30.0) -> Any:
-        """Poll with a deadline: the change comes from other threads' commits."""
+    def until(self, look: Callable[[], Any], what: str | Callable[[], str], timeout: float = 30.0) -> Any:
+        """Look after every commit of this process, and now and then for what comes from elsewhere; with a deadline."""
         deadline = time.monotonic() + timeout
         while time.monotonic() < deadline:
+            self._changed.clear()
             found = look()
             if found:
                 return found
-            time.sleep(0.01)
+            self._changed.wait(SELDOM)
         raise AssertionError(f"timed out waiting: {what() if callable(what) else what}")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.kubernetes.client import Client, Found
@@ -36,12 +37,17 @@ REPLACED = frozenset({"ReplicaSet", "StatefulSet", "DaemonSet", "ReplicationCont
 """Controllers that make another pod for one that failed."""
 
 
+QUIET = timedelta(seconds=3)
+"""Without progress; a cluster's clock that is wrong by more makes pods be looked at sooner or later than that."""
+
+
 class RolledOut(OnWorkload, Probe):
     """Every pod of a workload is of its newest template and Ready, and none of an older one is left.
 
-    It fails at once, with the pod's own reason, when a new pod crashes or cannot pull its image, when the controller
-    gives up (progress deadline), and when the rollout is paused. Of a rollout under way it names the first new pod that
-    is not Ready with what the pod says: that it has no node, how it ended last, that its readiness probe fails.
+    It fails with the pod's own reason when a new pod crashes or cannot pull its image, when the controller gives up
+    (progress deadline), and at once when the rollout is paused. Of a rollout under way it names the first new pod that
+    is not Ready with what the pod says: that it has no node, how it ended last, that its readiness probe fails. Pods
+    are looked at once a Deployment has made no progress for 3 s: while it moves, a look is one call.
     """
 
     permissions = (*LOOKS_AT_WORKLOADS, "pods: list")
@@ -63,7 +69,7 @@ class RolledOut(OnWorkload, Probe):
             return Reading(
                 f"{p.workload}: {told}" if wanted else f"{p.workload} is scaled to 0, no pod runs", passed=True
             )
-        why = self._look_for_trouble(p, run, found)
+        why = "" if _moves(found) else self._look_for_trouble(p, run, found)
         told += _older(p.place, found, wanted)
         return Reading(f"{p.workload}: {told}{f'; {why}' if why else ''}", passed=False)
 
@@ -129,6 +135,16 @@ def _conditions(found: Found) -> list[Mapping[str, Any]]:
 
 def _condition(found: Found, kind: str) -> Mapping[str, Any]:
     return next((one for one in _conditions(found) if one.get("type") == kind), {})
+
+
+def _moves(found: Found) -> bool:
+    """Whether its controller has just seen progress; only a Deployment's says so."""
+    progress = _condition(found, "Progressing")
+    try:
+        at = datetime.fromisoformat(str(progress.get("lastUpdateTime")))
+    except ValueError:
+        return False
+    return progress.get("status") == "True" and at.tzinfo is not None and abs(datetime.now(UTC) - at) < QUIET
 
 
 def _ready(pod: Found) -> bool:

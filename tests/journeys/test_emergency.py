@@ -85,7 +85,7 @@ def test_a_suspected_signing_key_is_revoked(world: World, order: str) -> None:
         canary = WEB.get(f"{gateway.address}/canary", headers={"Authorization": f"Bearer {stolen[gateway.name]}"})
         assert (canary.status_code, canary.json()["error"]) == (401, "unknown_kid")
     accepted = _accepted(estate, new)
-    World.until(lambda: _accepted(estate, new) > accepted + 20, "logins with the new key")
+    world.until(lambda: _accepted(estate, new) > accepted + 20, "logins with the new key")
     assert _accepted(estate, old) == 0, "since its restart a gateway let the suspected key in"
 
 
@@ -141,7 +141,7 @@ def test_a_suspected_api_key_is_revoked(world: World, order: str) -> None:
         shown = estate.clients.stats()["clients"].values()
         return all(one["api_key_id"] in keys for one in shown if one["application"] == "billing")
 
-    World.until(moved, "billing to log in with the new key")
+    world.until(moved, "billing to log in with the new key")
 
 
 @pytest.mark.timeout(60)

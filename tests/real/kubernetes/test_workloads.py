@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from adapters.kubernetes.places import workload
+from adapters.kubernetes import rollout
+from adapters.kubernetes.places import Place, workload
 from adapters.kubernetes.workloads import change
 from bot.core.errors import Permanent
 from playground.cluster.cluster import ClusterError
@@ -80,7 +82,9 @@ def test_a_probe_right_after_the_restart_does_not_believe_the_old_rollout(bench:
 
 @pytest.mark.parametrize(("behaves", "reason"), [("crash", "CrashLoopBackOff"), ("image", "ImagePullBackOff")])
 @pytest.mark.parametrize("kind", ["Deployment", "StatefulSet", "DaemonSet"])
-def test_a_pod_that_cannot_start_fails_the_rollout_at_once(bench: Bench, kind: str, behaves: str, reason: str) -> None:
+def test_a_pod_that_cannot_start_fails_the_rollout_with_its_reason(
+    bench: Bench, kind: str, behaves: str, reason: str
+) -> None:
     make(bench, kind)
     workload = f"{kind.lower()}/web"
     bench.until("rolled_out", workload=workload)
@@ -91,6 +95,23 @@ def test_a_pod_that_cannot_start_fails_the_rollout_at_once(bench: Bench, kind: s
     assert reason in str(error)
     assert "pod web-" in str(error)
     assert "roll back" in error.hint
+
+
+def test_while_a_deployment_moves_a_look_is_one_call(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    make(bench)
+    bench.until("rolled_out", workload=WEB)
+    bench.cluster.let_pods(bench.namespace, "web", "unready")
+    bench.do("restart", workload=WEB)
+    seen = lambda: bench.check("rolled_out", workload=WEB).evidence.startswith(f"{WEB}: ")  # noqa: E731
+    bench.cluster.wait(seen, "the controller sees the restart")
+    monkeypatch.setattr(rollout, "QUIET", timedelta(hours=1))
+    asked: list[Place] = []
+    monkeypatch.setattr(bench.client, "pages", lambda run, place, **_: asked.append(place) or iter([]))
+    assert not bench.check("rolled_out", workload=WEB).passed
+    assert not asked
+    monkeypatch.setattr(rollout, "QUIET", timedelta(0))
+    assert not bench.check("rolled_out", workload=WEB).passed
+    assert [place.resource for place in asked] == ["replicasets.apps"]
 
 
 def test_a_pod_of_the_old_template_that_crashes_is_not_blamed_on_the_new_one(bench: Bench) -> None:
