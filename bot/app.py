@@ -201,6 +201,7 @@ def declared_rows(settings: Settings) -> list[Declared]:
                 "max_valid": entry.max_valid,
                 "reviewed_runbook": entry.reviewed_runbook,
             }
+            | ({"callers": list(entry.callers)} if entry.callers else {})
             | ({"warn_before": entry.warn_before.total_seconds()} if entry.warn_before is not None else {}),
             place=entry.place,
         )

@@ -88,6 +88,8 @@ def test_good_settings_are_worked_out() -> None:
         2,
     )
     assert (billing.cadence, billing.channel, billing.max_valid) == (timedelta(days=60), "C0SEC", 3)
+    assert billing.callers == ()
+    assert read(swap("max_valid: 3", "callers: [default, C0SHOP, security]")).credentials[1].callers == ("C0OPS", "C0SHOP", "C0SEC")
     assert (billing.minimum_overlap, billing.warn_before) == (timedelta(days=7), timedelta(hours=6))
     assert (signing.minimum_overlap, signing.warn_before) == (timedelta(hours=24), None)
     assert (signing.line, found.cadence_line("signing-key", "staging")) == (22, 19)
@@ -163,6 +165,8 @@ def swap(old: str, new: str) -> str:
         (swap("population: apps}", "population: apps, popul: x}"), 27, "did you mean population?"),
         (swap('service: "http://127.0.0.1:9000"', "service: ftp://x"), 27, "http or https"),
         (swap("channel: security", "channel: securty"), 33, "did you mean security?"),
+        (swap("max_valid: 3", "callers: [default, securty]"), 35, "did you mean security?"),
+        (swap("max_valid: 3", 'callers: [""]'), 35, "'' is no channel"),
         (swap("max_valid: 3", "max_valid: 1"), 35, "greater than or equal to 2"),
         (swap("file:/run/secrets/admin-token", "xoxb-" + "1234567890-abcdefghij"), 38, "looks like a Slack token"),
         (swap("team: T0TEAM", "team: keyturn"), 39, "workspace's id"),

@@ -121,14 +121,20 @@ def _pass_recovery(tx: Transaction, rotation: Rotation) -> tuple[Rotation, Rotat
 
 
 def _tell_callers(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
-    """Once: in the channel of the credential, below the card of the incident, where its callers are."""
+    """Once: below the card of the incident, in the channel of the credential, and in every channel of its callers."""
     i = after.plan.index(expiry.COMMUNICATE)
     if before is None or i is None or after.steps[i].stage is not Stage.DONE or before.steps[i].stage in FINISHED:
         return
     incident = tx.incident(after.number)
     if incident is None:
         return
-    text = summary_of(tx, incident, after)
+    text, key = summary_of(tx, incident, after), f"callers-{after.number}"
     payload = {"rotation": after.number, "broadcast": True}
-    if tx.add_notice(f"callers-{after.number}", "", after.channel, text, payload, urgent=True):
-        tx.audit(Entry(Event.CALLERS_TOLD, after.steps[i].by, after.id, after.plan.credential, {"text": text}))
+    if not tx.add_notice(key, "", after.channel, text, payload, urgent=True):
+        return
+    rows = tx.credential(after.plan.credential, after.plan.environment)
+    others = [str(one) for one in (rows[0].detail.get("callers") or () if rows else ()) if one != after.channel]
+    for other in others:
+        tx.add_notice(f"{key}-{other}", "", other, text, {}, urgent=True)
+    detail = {"text": text, "channels": [one for one in (after.channel, *others) if one]}
+    tx.audit(Entry(Event.CALLERS_TOLD, after.steps[i].by, after.id, after.plan.credential, detail))

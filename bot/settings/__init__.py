@@ -72,6 +72,8 @@ class Credential:
     cadence: timedelta | None
     channel: str
     """Slack id of the channel of its cards; empty when none is declared."""
+    callers: tuple[str, ...] = ()
+    """Slack ids of the channels of those who use it."""
     max_valid: int = 2
     reviewed_runbook: bool = False
     """Whether some policy wants its runbook reviewed."""
@@ -262,6 +264,7 @@ def _credential(
         inputs=entry.inputs,
         cadence=entry.cadence or schedule.cadence_for(entry.class_, entry.environment, declared.cadences),
         channel=declared.channels.get(channel, channel),
+        callers=tuple(dict.fromkeys(declared.channels.get(name, name) for name in entry.callers)),
         max_valid=entry.max_valid,
         reviewed_runbook=any(policy.reviewed_runbook for policy in fitting),
         place=_place(entry, runbooks),

@@ -119,9 +119,10 @@ def _credentials(document: Document, declared: Declared, runbooks: Mapping[str, 
             known = {*declared.people, *declared.groups}
             message = f"the owner {entry.owner!r} is neither a person nor a group"
             yield document.problem((*at, "owner"), message, close(entry.owner, known))
-        if entry.channel and entry.channel not in declared.channels and not _CHANNEL.fullmatch(entry.channel):
-            message = f"{entry.channel!r} is no channel"
-            yield document.problem((*at, "channel"), message, close(entry.channel, declared.channels))
+        named: list[tuple[Location, str]] = [((*at, "callers", i), name) for i, name in enumerate(entry.callers)]
+        for where, name in [((*at, "channel"), entry.channel or ""), *named]:
+            if name not in declared.channels and not _CHANNEL.fullmatch(name) and (name or where[-1] != "channel"):
+                yield document.problem(where, f"{name!r} is no channel", close(name, declared.channels))
         loaded = runbooks.get(entry.runbook)
         if loaded is None:
             message = f"there is no runbook {entry.runbook!r}"

@@ -247,6 +247,8 @@ class CredentialEntry(Model):
     """How often, instead of what its class says."""
     channel: str | None = None
     """Where its cards go, instead of the channel `default`."""
+    callers: list[str] = Field(default_factory=list, max_length=20)
+    """Channels of those who use it. When it has expired in use, they hear what replaces it and if data are at risk."""
     max_valid: int = Field(default=2, ge=2, le=10)
     """How many versions may be valid at the same time; keys that only verify do not count."""
 

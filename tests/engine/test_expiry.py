@@ -55,7 +55,7 @@ roles:
 policies:
   - {approvers: 1, from: [sec-oncall]}
 credentials:
-  - {name: door-key, environment: production, class: key, owner: alice, runbook: by-hand, cadence: 90d}
+  - {name: door-key, environment: production, class: key, owner: alice, runbook: by-hand, cadence: 90d, callers: [C0PAY, C0SHOP]}
   - {name: shed-key, environment: production, class: api-key, owner: bob, runbook: by-hand, cadence: 90d}
 runbooks: [runbooks]
 """
@@ -216,6 +216,7 @@ def test_an_expiry_is_guided_from_the_symptom_to_the_mended_reminder(desk: Desk)
     assert "door-key (production) expired on" in told
     assert f"(R-{number})" in told
     assert "none; nothing was written" in told
+    assert [desk.notices()[f"callers-1-{channel}"] for channel in ("C0PAY", "C0SHOP")] == [told, told]
     assert desk.refused("bob", "incident R-1 --close").code == "not-mended"
     desk.mend()
     refused = desk.refused("bob", "incident R-1 --close")
