@@ -89,7 +89,11 @@ def test_good_settings_are_worked_out() -> None:
     )
     assert (billing.cadence, billing.channel, billing.max_valid) == (timedelta(days=60), "C0SEC", 3)
     assert billing.callers == ()
-    assert read(swap("max_valid: 3", "callers: [default, C0SHOP, security]")).credentials[1].callers == ("C0OPS", "C0SHOP", "C0SEC")
+    assert read(swap("max_valid: 3", "callers: [default, C0SHOP, security]")).credentials[1].callers == (
+        "C0OPS",
+        "C0SHOP",
+        "C0SEC",
+    )
     assert (billing.minimum_overlap, billing.warn_before) == (timedelta(days=7), timedelta(hours=6))
     assert (signing.minimum_overlap, signing.warn_before) == (timedelta(hours=24), None)
     assert (signing.line, found.cadence_line("signing-key", "staging")) == (22, 19)
