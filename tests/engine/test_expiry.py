@@ -55,7 +55,13 @@ roles:
 policies:
   - {approvers: 1, from: [sec-oncall]}
 credentials:
-  - {name: door-key, environment: production, class: key, owner: alice, runbook: by-hand, cadence: 90d, callers: [C0PAY, C0SHOP]}
+  - name: door-key
+    environment: production
+    class: key
+    owner: alice
+    runbook: by-hand
+    cadence: 90d
+    callers: [C0PAY, C0SHOP]
   - {name: shed-key, environment: production, class: api-key, owner: bob, runbook: by-hand, cadence: 90d}
 runbooks: [runbooks]
 """
