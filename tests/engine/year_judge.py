@@ -137,31 +137,34 @@ def _deadline(
         at = max(stretch.begins, era.begins, one.at - stretch.offset)
         high = min(stretch.ends or now, over)
         while at < high:
-            shown = at + stretch.offset
-            held = _held(era, busy, at, stretch)
+            end = max(at, looked(at))
+            held = _held(era, busy, at, end, stretch)
             if held is not None:
                 at = held
                 continue
-            opens = _opens(shown, hours)
-            if one.urgent or opens == shown or (one.ahead and shown < one.expiry <= opens):
-                end = looked(at)
-                if one.until is not None and end + stretch.offset >= one.until:
+            first, last = (_opens(moment + stretch.offset, hours) for moment in (at, end))
+            late = end + stretch.offset
+            if one.urgent or last == late or (one.ahead and late < one.expiry <= last):
+                if one.until is not None and late >= one.until:
                     return None
                 if end < high:
-                    return at, shown
+                    return at, at + stretch.offset
                 break
-            at += opens - shown
+            at = max(first, last) - stretch.offset
     return None
 
 
-def _held(era: Era, busy: list[Busy] | None, at: datetime, stretch: Stretch) -> datetime | None:
-    """Until when a snooze keeps it from its owner, or, where others are called, an open rotation from them."""
+def _held(era: Era, busy: list[Busy] | None, at: datetime, end: datetime, stretch: Stretch) -> datetime | None:
+    """Until when a snooze keeps it from its owner, or, where others are called, an open rotation from them.
+
+    What began before it was looked at counts.
+    """
     for snooze in era.snoozes if busy is None else ():
         until = min(snooze.until - stretch.offset, snooze.ends or snooze.until - stretch.offset)
-        if snooze.begins <= at < until:
+        if snooze.begins <= end and at < until:
             return until
     for one in busy or ():
-        if one.begins <= at and (one.ends is None or at < one.ends):
+        if one.begins <= end and (one.ends is None or at < one.ends):
             return one.ends or at + LONG
     return None
 
