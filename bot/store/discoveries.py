@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields
 from datetime import datetime
 from itertools import islice
@@ -17,6 +17,17 @@ from bot.store.tables import CREDENTIAL, DISCOVERY, FOUND, ROTATION
 
 FOUND_BY = "discovery"
 """The source of what nobody declares."""
+UNSEEN: Mapping[str, Any] = {
+    "status": "known",
+    "gone_at": None,
+    "expires_at": None,
+    "created_at": None,
+    "version": "",
+    "versions": 0,
+    "found_at": None,
+    "finding": "",
+}
+"""Columns of a credential of whose place nothing is known."""
 _CHUNK = 400
 _VERSION = tuple(one.name for one in fields(Version))
 _C = CREDENTIAL.c
@@ -154,8 +165,11 @@ class DiscoveryWriter(DiscoveryReader, Writing):
         self.connection.execute(update(DISCOVERY).where(DISCOVERY.c.name == name).values(values))
         return True
 
-    def reconcile(self, environment: str, places: Iterable[str]) -> None:
-        """Bring credentials in line with what is listed of these places; what nobody declares is kept as unmanaged."""
+    def reconcile(self, environment: str, places: Iterable[str], *, concluded: bool = True) -> None:
+        """Bring credentials in line with what is listed of these places; what nobody declares is kept as unmanaged.
+
+        Only where a look `concluded` it is what no longer has a version gone.
+        """
         listed = iter(sorted(places))
         while chunk := list(islice(listed, _CHUNK)):
             found = self._found(environment, chunk)
@@ -168,7 +182,7 @@ class DiscoveryWriter(DiscoveryReader, Writing):
                 known.setdefault(one.place, []).append(one)
             moving = self._moving(environment, [row.name for rows in known.values() for row in rows])
             for place in chunk:
-                self._reconcile_place(environment, place, found.get(place, []), known.get(place, []), moving)
+                self._reconcile_place(environment, place, found.get(place, []), known.get(place, []), moving, concluded)
 
     def _reconcile_place(
         self,
@@ -177,6 +191,7 @@ class DiscoveryWriter(DiscoveryReader, Writing):
         versions: Sequence[FoundRow],
         rows: Sequence[CredentialRow],
         moving: Collection[str],
+        concluded: bool,
     ) -> None:
         mine = [row for row in rows if row.removed_at is None]
         declared = [row for row in mine if row.source != FOUND_BY]
@@ -185,7 +200,7 @@ class DiscoveryWriter(DiscoveryReader, Writing):
         if declared:
             for row in unmanaged:
                 self._write(row, {"removed_at": self.now, "remind_at": None})
-            if use is not None or any(row.found_at for row in declared):
+            if use is not None or (concluded and any(row.found_at for row in declared)):
                 for row in declared:
                     if row.name not in moving:
                         self._write(row, self._facts(row, use, versions))

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, select, update
 
 from bot.store.columns import json_bytes
-from bot.store.discoveries import DiscoveryReader, DiscoveryWriter
+from bot.store.discoveries import UNSEEN, DiscoveryReader, DiscoveryWriter
 from bot.store.listing import Listing
 from bot.store.records import Applied, CredentialRow, Declared
 from bot.store.reminding import ReminderReader, ReminderWriter
@@ -89,8 +89,8 @@ class InventoryWriter(InventoryReader, ReminderWriter, DiscoveryWriter):
     def apply_credentials(self, rows: Iterable[Declared], source: str = DECLARED, *, partial: bool = False) -> Applied:
         """Make the inventory of this source equal to the rows, and say what changed.
 
-        Dates and overrides stay. Rows that the source no longer declares are marked removed, unless `partial`.
-        A credential of another source with the same name is taken over.
+        Dates and overrides stay; what a system showed of another place does not. Rows that the source no longer
+        declares are marked removed, unless `partial`. A credential of another source with the same name is taken over.
         """
         added: list[tuple[str, str]] = []
         changed: list[tuple[str, str]] = []
@@ -99,7 +99,7 @@ class InventoryWriter(InventoryReader, ReminderWriter, DiscoveryWriter):
         iterator = iter(rows)
         while chunk := list(islice(iterator, _CHUNK)):
             known = self._known(chunk)
-            writes = []
+            kept, placed = [], []
             for row in chunk:
                 key = (row.name, row.environment)
                 seen.add(key)
@@ -111,15 +111,19 @@ class InventoryWriter(InventoryReader, ReminderWriter, DiscoveryWriter):
                     changed.append(key)
                 else:
                     continue
-                gone = old is not None and old["removed_at"] is None and old["status"] == "gone"
-                status = "gone" if gone else "known"
-                writes.append(values | {"removed_at": None, "status": status, "remind_at": self.now})
-                if row.place and (old is None or old["place"] != row.place):
-                    moved.setdefault(row.environment, set()).add(row.place)
-            if writes:
-                self._upsert(writes)
+                values |= {"removed_at": None, "remind_at": self.now}
+                if old is not None and old["removed_at"] is None and old["place"] == row.place:
+                    kept.append(values)
+                    continue
+                placed.append(values | UNSEEN)
+                for place in (row.place, old["place"] if old is not None else ""):  # who is there now, and who was
+                    if place:
+                        moved.setdefault(row.environment, set()).add(place)
+            for writes in (kept, placed):
+                if writes:
+                    self._upsert(writes)
         for environment, places in moved.items():
-            self.reconcile(environment, places)
+            self.reconcile(environment, places, concluded=False)
         removed = [] if partial else self._remove_others(seen, source)
         return Applied(tuple(added), tuple(changed), tuple(removed))
 

@@ -61,6 +61,38 @@ def test_a_declaration_takes_over_what_was_found_before(keep: Keep) -> None:
         assert reader.credential(PLACE, PRODUCTION) == []
 
 
+@pytest.mark.parametrize("place", ["vault:shop/key", ""])
+def test_what_is_declared_at_another_place_is_not_gone(keep: Keep, place: str) -> None:
+    """No look has concluded anything of the new place, and what the old one shows is nobody's."""
+    keep.declare(declared("checkout", place=PLACE))
+    keep.rotated("checkout", MONDAY - 60 * DAY)
+    keep.system.held = [found(begun=60)]
+    keep.discover()
+    keep.declare(declared("checkout", place=place))
+    for _ in range(2):
+        row = keep.row("checkout")
+        assert (row.status, row.expires_at, row.version, row.versions, row.found_at) == ("known", None, "", 0, None)
+        assert keep.row(PLACE).status == "unmanaged", "it still expires"
+        keep.discover()
+    assert keep.row("checkout").next_due == MONDAY + 30 * DAY, "its cadence rules"
+    keep.run_until(MONDAY + 30 * DAY)
+    assert {tier for name, _, tier in keep.told() if name == "checkout"} >= {"30d", "7d", "due"}
+    keep.declare(declared("checkout", place=PLACE))
+    assert keep.row("checkout").expires_at == MONDAY + 40 * DAY
+
+
+def test_what_is_declared_anew_takes_the_dates_of_now(keep: Keep) -> None:
+    keep.declare(declared("checkout", place=PLACE))
+    keep.system.held = [found()]
+    keep.discover()
+    keep.declare()
+    keep.system.held = [found("k2", begun=0, ends=70)]
+    keep.discover()
+    keep.declare(declared("checkout", place=PLACE))
+    assert (keep.row("checkout").version, keep.row("checkout").expires_at) == ("k2", MONDAY + 70 * DAY)
+    assert [row.name for row in keep.all_rows() if row.removed_at is None] == ["checkout"]
+
+
 def test_a_new_expiry_ends_the_reminders_of_the_old_one(keep: Keep) -> None:
     keep.declare(declared("checkout", cadence=None, place=PLACE))
     keep.system.held = [found(begun=60)]
