@@ -87,6 +87,7 @@ def discovery(given: dict[str, Any]) -> Callable[[], int]:
     """One round of the engine's discovery: listed, checked, kept in the database, and the inventory brought in line."""
     from bot.catalog import Catalog
     from bot.core.discovered import Find
+    from bot.core.policy import Policy
     from bot.engine.discoveries import Discoveries
     from bot.engine.secrets import SecretDoor
     from bot.store.database import Database
@@ -99,7 +100,7 @@ def discovery(given: dict[str, Any]) -> Callable[[], int]:
 
     def turn(name: str, namespace: str) -> int:
         find = Find(name, "kubernetes.secrets", "production", {"namespace": namespace})
-        lane = Discoveries(database, catalog, door, [find])
+        lane = Discoveries(database, catalog, door, [find], Policy())
         lane.declare()
         lane.turn()
         with database.read() as reader:

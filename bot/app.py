@@ -158,7 +158,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     )
     setting = Setting(settings.reminders, settings.automatic, settings.calendar, settings.channels)
     pager = Pager(database, catalog, door, settings.incidents.page)
-    discoveries = Discoveries(database, catalog, door, settings.finds)
+    discoveries = Discoveries(database, catalog, door, settings.finds, policy)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
     legs = Legs(database, executor, board.replan, name, board.opening)
     worker = Worker(database, legs, catalog.commands, board, people, name)

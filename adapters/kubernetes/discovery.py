@@ -18,7 +18,8 @@ from adapters.kubernetes.versions import VERSION
 from bot.contracts.adapter import Discovery, Found, Run
 from bot.core.suspicion import looks_like_secret
 
-OWNERS = ("app.kubernetes.io/part-of", "app.kubernetes.io/instance", "app.kubernetes.io/name", "app", "team", "owner")
+OWNERS = ("owner", "team", "app.kubernetes.io/part-of", "app.kubernetes.io/instance", "app.kubernetes.io/name", "app")
+"""Labels that may name who owns something; those that mean to do so first."""
 NOT_OURS = ("kubernetes.io/tls", "kubernetes.io/service-account-token", "helm.sh/release.v1")
 CERTIFICATE_NAME = "cert-manager.io/certificate-name"
 

@@ -32,7 +32,7 @@ class Find:
     environment: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
     owner: str = ""
-    """Who owns what nobody declares, where its system does not say."""
+    """Who owns what nobody declares, where its system names neither a person nor a group that settings declare."""
     every: timedelta = timedelta(hours=6)
 
 

@@ -18,6 +18,7 @@ from bot.contracts.registry import Registry
 from bot.core.discovered import Find, Version, checked, usable
 from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
 from bot.core.events import Entry, Event
+from bot.core.policy import Policy
 from bot.engine.lane import nap_until
 from bot.engine.scope import parameters
 from bot.store.database import Database
@@ -39,11 +40,14 @@ class _TakenOver(Exception):
 class Discoveries:
     """`turn` is what a lane runs; it may take minutes."""
 
-    def __init__(self, database: Database, registry: Registry, secrets: Secrets, finds: Sequence[Find]) -> None:
+    def __init__(
+        self, database: Database, registry: Registry, secrets: Secrets, finds: Sequence[Find], policy: Policy
+    ) -> None:
         self._database = database
         self._registry = registry
         self._secrets = secrets
         self._finds = {find.name: find for find in finds}
+        self._owners = policy.groups | {person.id for person in policy.people}
 
     def declare(self) -> None:
         """Bring the table in line with the settings."""
@@ -107,7 +111,7 @@ class Discoveries:
                 if not isinstance(found, Found) or not (usable(found.place) and usable(found.version)):
                     raise Permanent("it lists something without a usable place or version", "look at the system")
                 kind = _short(found.kind) or "unknown"
-                owner = _short(found.owner) or find.owner
+                owner = found.owner if found.owner in self._owners else find.owner
                 yield found.place, checked(found.version, kind, owner, found.created_at, found.expires_at, now)
 
     def _complete(self, find: Find, row: DiscoveryRow, count: int) -> None:
@@ -154,5 +158,5 @@ class Discoveries:
 
 
 def _short(text: Any) -> str:
-    """A class or an owner from outside, if it can be shown."""
+    """A class from outside, if it can be shown."""
     return text.strip()[:LONGEST_TEXT] if isinstance(text, str) and text.isprintable() else ""

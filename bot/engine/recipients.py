@@ -63,7 +63,7 @@ class Recipients:
 
     def owner(self, owner: str, channel: str) -> Reached:
         """The owner, or those of the route who can be reached: the first at once, the others later."""
-        to, why = self._find(owner, channel) if owner else ((), "it has no owner")
+        to, why = self._whose(owner, channel) if owner else ((), "it has no owner")
         if to:
             return Reached(to)
         there = [name for name in self.route if self._find(name, channel)[0]]
@@ -94,6 +94,14 @@ class Recipients:
     def _find(self, name: str, channel: str) -> tuple[tuple[Recipient, ...], str]:
         if name == "channel":
             return self._place(channel) if channel else ((), "there is no channel")
+        if name in self.policy.groups or any(person.id == name for person in self.policy.people):
+            return self._whose(name, channel)
+        if name in self.channels or _CHANNEL.fullmatch(name):
+            return self._place(self.channels.get(name, name))
+        return self._whose(name, channel)
+
+    def _whose(self, name: str, channel: str) -> tuple[tuple[Recipient, ...], str]:
+        """A person or a group; never a channel, which owns nothing."""
         if name in self.policy.groups:
             if name not in self._known:
                 self._known[name] = self._group(name)
@@ -104,8 +112,6 @@ class Recipients:
             if home and home not in self.closed:
                 return (Recipient(channel=home),), ""
             return members[:MOST_MEMBERS], ("" if members else f"nobody knows who is in the group {name}")
-        if name in self.channels or (name[:1] in "CG" and name.isalnum() and name.isupper()):
-            return self._place(self.channels.get(name, name))
         if name not in self._known:
             why = self._away(name)
             self._known[name] = ((() if why else (Recipient(f"@{name}"),)), why)

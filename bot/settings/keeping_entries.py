@@ -94,6 +94,6 @@ class DiscoveryEntry(Model):
     name: Label | None = None
     """Unique; its word and environment if nothing is said."""
     owner: str = Field(default="", max_length=80)
-    """A person or a group: who owns what is found, where its system does not say."""
+    """A person or a group: who owns what is found, where its system names neither a person nor a group from here."""
     every: Some = timedelta(hours=6)
     """How often."""

@@ -113,11 +113,16 @@ class Keep:
             lambda target: False,
             lambda row, person: self.in_use,
         )
-        self.discoveries = Discoveries(database, self, nothing, (self.find,))  # type: ignore[arg-type]  # discovers only
+        self.declare_discoveries(self.find)
         self.owners = Owners(database, self.rules, self.reminders.recipients, "C0DEFAULT")
         self.watch = Watch(database, self.reminders.recipients, "C0DEFAULT")
         if at is not None:
             self.go_to(at)
+
+    def declare_discoveries(self, *finds: Find) -> None:
+        """As settings do; a start brings the tables in line."""
+        nothing: Any = None
+        self.discoveries = Discoveries(self.database, self, nothing, finds, self.policy)  # type: ignore[arg-type]  # discovers only
 
     def discovery(self, word: str) -> Discovery:
         return self.system

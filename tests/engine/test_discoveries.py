@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -12,6 +13,7 @@ from bot.contracts.inventory import Filters
 from bot.core.decide import decide
 from bot.core.errors import Permanent, Transient
 from bot.core.rotation import Opened
+from bot.engine.recipients import Reached, Recipient
 from bot.store.database import Database
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.store import samples
@@ -40,6 +42,24 @@ def test_what_nobody_declares_is_listed_and_reminded_of(keep: Keep) -> None:
     assert codes == {"unmanaged", "no-owner", "no-date"}
     keep.run_until(MONDAY + 41 * DAY)
     assert [tier for name, _, tier in keep.told() if name == PLACE][-2:] == ["due", "expired"]
+
+
+def test_a_system_s_word_for_the_owner_counts_where_settings_know_it(keep: Keep) -> None:
+    """Labels name applications and whatever else; a credential of nobody is told to nobody."""
+    keep.declare_discoveries(replace(keep.find, owner="platform"))
+    said = {"bob": "bob", "security": "security", "checkout": "platform", "C0GENERAL": "platform", "": "platform"}
+    keep.system.held = [found(place=f"identity:{number}", owner=owner) for number, owner in enumerate(said)]
+    keep.discover()
+    assert [keep.row(f"identity:{number}").owner for number in range(len(said))] == list(said.values())
+
+
+@pytest.mark.parametrize("owner", ["C0GENERAL", "CHECKOUT", "default", "channel"])
+def test_an_owner_is_never_a_channel(keep: Keep, owner: str) -> None:
+    finder = replace(keep.reminders.recipients(), route=("C0GENERAL", "default"))
+    assert finder.owner("alice", "C0TEAM") == Reached((Recipient("@alice"),))
+    reached = finder.owner(owner, "C0TEAM")
+    assert (reached.to, reached.later) == ((Recipient(channel="C0GENERAL"),), ((Recipient(channel="C0DEFAULT"),),))
+    assert reached.finding == f"{owner[:1].upper()}{owner[1:]} has no Slack account."
 
 
 def test_what_is_declared_takes_its_dates_from_its_system(keep: Keep) -> None:

@@ -20,8 +20,9 @@ def test_every_secret_is_found_with_its_versions(bench: Bench, monkeypatch: pyte
     bench.secret(
         "admin", {"active": "v1", "key.v1": "one", "key.v2": "two", "retired.v0": "x"}, metadata={"labels": labels}
     )
+    labels = {"app": "shop", "team": "platform"}
     for i in range(7):
-        bench.secret(f"plain-{i}", {"password": "hunter2"})
+        bench.secret(f"plain-{i}", {"password": "hunter2"}, metadata={"labels": labels})
     bench.secret("release", {"release": "x"}, type="helm.sh/release.v1")
     _, leaf = Authority("some").issue()
     bench.secret(
@@ -43,6 +44,9 @@ def test_every_secret_is_found_with_its_versions(bench: Bench, monkeypatch: pyte
     assert versions["v1"].owner == "shop"
     assert versions["v1"].created_at is not None
     assert {one.place for one in found} == {f"{here}/admin/key.", *(f"{here}/plain-{i}" for i in range(7))}
+    assert {one.owner for one in found if "/plain-" in one.place} == {"platform"}, (
+        "not the application, but whose it is"
+    )
     assert len(raw) >= 3, "in pages"
     assert not [text for text in raw if b"aHVudGVyMg" in text or b'"data":' in text], "values stay at the server"
     [tls] = bench.found("tls_secrets")
