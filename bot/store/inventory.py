@@ -115,7 +115,7 @@ class InventoryWriter(InventoryReader, ReminderWriter, DiscoveryWriter):
                 if old is not None and old["removed_at"] is None and old["place"] == row.place:
                     kept.append(values)
                     continue
-                placed.append(values | UNSEEN)
+                placed.append({**values, **UNSEEN})
                 for place in (row.place, old["place"] if old is not None else ""):  # who is there now, and who was
                     if place:
                         moved.setdefault(row.environment, set()).add(place)

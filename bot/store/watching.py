@@ -35,7 +35,13 @@ class WatchReader(Session):
         """Versions that expire within so long and before the one in use, while no rotation is replacing or retiring.
 
         The first to expire come first. One that expires with the version in use, or later, has its reminders anyway.
+        One that a round did not list, which has listed another version of its place, is concluded on when that round
+        is complete: what was renewed in place is none.
         """
+        later = FOUND.alias()
+        unlisted = exists().where(
+            later.c.discovery == _F.discovery, later.c.place == _F.place, later.c.round > _F.round
+        )
         same = and_(_C.place == _F.place, _C.environment == _F.environment)
         rotating = exists().where(
             ROTATION.c.credential == _C.name,
@@ -60,6 +66,7 @@ class WatchReader(Session):
                 or_(_C.expires_at.is_(None), _F.expires_at < _C.expires_at),
                 ~rotating,
                 ~overlapping,
+                ~unlisted,
                 ~exists().where(
                     REMINDER.c.credential == _C.name,
                     REMINDER.c.environment == _C.environment,

@@ -13,6 +13,7 @@ from bot.contracts.inventory import Filters
 from bot.core.decide import decide
 from bot.core.errors import Permanent, Transient
 from bot.core.rotation import Opened
+from bot.engine.discoveries import AT_ONCE
 from bot.engine.recipients import Reached, Recipient
 from bot.store.database import Database
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
@@ -319,6 +320,41 @@ def test_an_older_version_does_not_expire_unnoticed(keep: Keep) -> None:
     keep.watch.turn()
     assert len(keep.notices()) == 2
     assert keep.row("key").expires_at == MONDAY + 300 * DAY
+
+
+def leftovers(keep: Keep) -> list[str]:
+    """Which versions of what were told as such."""
+    return [row.text.partition(" (")[0] for row in keep.notices() if row.key.startswith("leftover")]
+
+
+@pytest.mark.parametrize("ends", ["fails", "goes on"])
+def test_what_is_renewed_in_place_is_no_leftover_while_its_round_is_not_complete(keep: Keep, ends: str) -> None:
+    keep.declare(declared("key", "alice", None, "svc/a"))
+    seen: list[str] = []
+
+    def look() -> None:
+        seen.append(keep.row("key").version)
+        assert seen[-1] == "rev2"
+        keep.watch.turn()
+
+    before = Found("svc/a", "rev1", "tls", MONDAY - 60 * DAY, MONDAY + 25 * DAY)
+    after = Found("svc/a", "rev2", "tls", MONDAY, MONDAY + 90 * DAY)
+    keep.system.held = [before]
+    keep.discover()
+    keep.system.held = [after, *(Found(f"svc/{i}", "x", "tls", MONDAY, MONDAY + 90 * DAY) for i in range(AT_ONCE))]
+    if ends == "fails":
+        keep.system.breaks = (AT_ONCE // 2, Transient("the service is away", timedelta(0)))
+    else:
+        keep.system.page = AT_ONCE
+        keep.system.after_a_page = lambda: setattr(keep.system, "after_a_page", look)
+    keep.discover()
+    look()
+    assert len(seen) == (1 if ends == "fails" else 2)
+    assert leftovers(keep) == []
+    keep.system.held, keep.system.breaks = [before, after], None
+    keep.discover()
+    keep.watch.turn()
+    assert leftovers(keep) == ["rev1 of key"], "both are there"
 
 
 def test_a_leftover_that_a_rotation_retires_is_not_told(keep: Keep) -> None:
