@@ -105,7 +105,7 @@ class Finding:
     environment: str
     code: str
     """`no-owner`, `owner-away`, `empty-group`, `no-date`, `never-rotated`, `wrong-expiry`, `unmanaged`, `gone`,
-    `leftover`, `expiry-moved`; `unseen` of a discovery, which has no environment."""
+    `leftover`, `expiry-moved`, `not-listed`; `unseen` of a discovery, which has no environment."""
     text: str
     """In a sentence."""
     route: str = ""

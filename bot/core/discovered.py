@@ -19,6 +19,8 @@ LONGEST_UNSEEN = timedelta(days=1)
 """So long a discovery that fails, or a round that does not end, may leave what is known as it is."""
 MOVED = "its expiry was moved by hand"
 """What a finding says of a version that is the same and expires later than it did."""
+UNLISTED = "no discovery lists it any more; what was seen last counts until it is rotated"
+"""What a finding says where the discovery that listed it is no longer declared."""
 LONGEST_NAME = 300
 
 

@@ -53,6 +53,7 @@ class Discoveries:
         """Bring the table in line with the settings."""
         with self._database.begin() as tx:
             tx.apply_discoveries(sorted(self._finds))
+        self._forget_undeclared()
 
     def turn(self) -> float:
         """Run the round that is due; returns in how many real seconds there may be another."""
@@ -128,7 +129,15 @@ class Discoveries:
                     if gone or count != row.found or row.error:
                         detail = {"discovery": find.name, "round": row.round, "found": count, "gone": gone}
                         tx.audit(Entry(Event.DISCOVERED, "keyturn", detail=detail))
-                    return
+                    break
+        self._forget_undeclared()
+
+    def _forget_undeclared(self) -> None:
+        """A part at a time, as what a round did not list."""
+        done = False
+        while not done:
+            with self._database.begin() as tx:
+                done = tx.forget_undeclared()
 
     def _failed(self, find: Find, row: DiscoveryRow, error: str, delay: timedelta = timedelta(0)) -> None:
         """Nothing is concluded of it; it is tried again soon, and said once."""

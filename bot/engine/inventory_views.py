@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime
 
 from bot.contracts.inventory import CredentialView, Finding
-from bot.core.discovered import MOVED
+from bot.core.discovered import MOVED, UNLISTED
 from bot.core.rotation import OPEN, Overlap
 from bot.core.schedule import stands
 from bot.store.columns import micros
@@ -83,6 +83,8 @@ def findings_of(row: CredentialRow, *, busy: bool = False) -> Iterator[Finding]:
         yield found(code, row.owner_finding)
     if MOVED in row.finding:
         yield found("expiry-moved", f"{row.finding}; that replaces nothing.")
+    elif row.finding == UNLISTED:
+        yield found("not-listed", f"{row.finding[:1].upper()}{row.finding[1:]}.")
     elif row.finding:
         yield found("wrong-expiry", f"Its system's dates are not believed ({row.finding}).")
     if row.next_due is None:

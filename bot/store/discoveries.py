@@ -8,9 +8,9 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import and_, bindparam, case, delete, func, literal, or_, select, text, tuple_, update
+from sqlalchemy import ColumnElement, and_, bindparam, case, delete, func, literal, or_, select, text, tuple_, update
 
-from bot.core.discovered import MOVED, InUse, Version, in_use, moved_by_hand, named, settled
+from bot.core.discovered import MOVED, UNLISTED, InUse, Version, in_use, moved_by_hand, named, settled
 from bot.store.records import CredentialRow, DiscoveryRow, FoundRow
 from bot.store.session import Session, Writing, upsert
 from bot.store.tables import CREDENTIAL, DISCOVERY, FOUND, ROTATION
@@ -67,7 +67,7 @@ class DiscoveryWriter(DiscoveryReader, Writing):
     """Rounds, a page at a time."""
 
     def apply_discoveries(self, names: Collection[str]) -> None:
-        """Declare these and no others; one that is new is due at once. What others had found stays as it is."""
+        """Declare these and no others; one that is new is due at once. `forget_undeclared` clears up after others."""
         statement: Any = upsert(DISCOVERY, self.connection)
         statement = statement.on_conflict_do_update(
             index_elements=[DISCOVERY.c.name],
@@ -136,9 +136,31 @@ class DiscoveryWriter(DiscoveryReader, Writing):
         """
         if not self._holds(name, round):
             return None
+        which = and_(FOUND.c.discovery == name, FOUND.c.round < round)
+        return self._forget(name, which, limit, concluded=True)
+
+    def forget_undeclared(self, limit: int = _CHUNK) -> bool:
+        """Forget a part of what discoveries had found that are no longer declared; returns whether that was all.
+
+        What nobody lists any more is dropped where nobody declares it either. What is declared keeps its dates, and has
+        a finding: no look has concluded anything of it. While one that is declared has not completed a round, it may be
+        the other by a new name, and nothing is forgotten.
+        """
+        query = select(DISCOVERY.c.name).where(DISCOVERY.c.due_at.is_(None)).order_by(DISCOVERY.c.name).limit(1)
+        if not self.is_sqlite:
+            query = query.with_for_update()
+        new = select(DISCOVERY.c.name).where(DISCOVERY.c.due_at.is_not(None), DISCOVERY.c.completed_at.is_(None))
+        name = self.connection.execute(query).scalar_one_or_none()
+        if name is None or self.connection.execute(new.limit(1)).first() is not None:
+            return True
+        if not self._forget(name, FOUND.c.discovery == name, limit, concluded=False):
+            self.connection.execute(delete(DISCOVERY).where(DISCOVERY.c.name == name))
+        return False
+
+    def _forget(self, name: str, which: ColumnElement[bool], limit: int, *, concluded: bool) -> int:
+        """Forget a number of versions of a discovery, and bring their credentials in line; returns how many."""
         query = select(FOUND.c.place, FOUND.c.version, FOUND.c.environment)
-        query = query.where(FOUND.c.discovery == name, FOUND.c.round < round).limit(limit)
-        rows = list(self.connection.execute(query))
+        rows = list(self.connection.execute(query.where(which).limit(limit)))
         places: dict[str, set[str]] = {}
         for row in rows:
             places.setdefault(row.environment, set()).add(row.place)
@@ -147,7 +169,7 @@ class DiscoveryWriter(DiscoveryReader, Writing):
             condition = tuple_(FOUND.c.place, FOUND.c.version).in_(keys)
             self.connection.execute(delete(FOUND).where(FOUND.c.discovery == name, condition))
         for environment, there in places.items():
-            self.reconcile(environment, there)
+            self.reconcile(environment, there, concluded=concluded)
         return len(rows)
 
     def end_round(self, name: str, round: int, due_at: datetime, *, found: int = 0, error: str = "") -> bool:
@@ -204,6 +226,10 @@ class DiscoveryWriter(DiscoveryReader, Writing):
                 for row in declared:
                     if row.name not in moving:
                         self._write(row, self._facts(row, use, versions))
+            elif not concluded:
+                for row in declared:
+                    if row.expires_at is not None and row.status == "known":
+                        self._write(row, {"versions": 0, "finding": UNLISTED})
         elif use is None:
             for row in unmanaged:
                 self._write(row, {"removed_at": self.now, "gone_at": self.now, "remind_at": None})

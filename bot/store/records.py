@@ -143,8 +143,10 @@ class CredentialRow:
 
     @property
     def dates(self) -> Dates:
-        """Everything that says when it ends."""
-        return Dates(self.cadence, self.last_rotated_at, self.created_at, self.expires_at)
+        """Everything that says when it ends. What was seen before it was rotated is the expiry of what was replaced."""
+        seen, rotated = self.found_at, self.last_rotated_at
+        old = seen is not None and rotated is not None and seen < rotated
+        return Dates(self.cadence, self.last_rotated_at, self.created_at, None if old else self.expires_at)
 
     @property
     def owner(self) -> str:

@@ -181,7 +181,8 @@ class Keep:
         """One round, now."""
         self.discoveries.declare()
         with self.database.begin() as tx:
-            tx.connection.exec_driver_sql("UPDATE discovery SET due_at = 0, claimed_until = NULL")
+            again = "UPDATE discovery SET due_at = 0, claimed_until = NULL WHERE due_at IS NOT NULL"
+            tx.connection.exec_driver_sql(again)
         self.discoveries.turn()
         self.turn()
 

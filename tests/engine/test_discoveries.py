@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import select
 
 from bot.contracts.adapter import Found
 from bot.contracts.inventory import Filters
@@ -16,6 +17,7 @@ from bot.core.rotation import Opened
 from bot.engine.discoveries import AT_ONCE
 from bot.engine.recipients import Reached, Recipient
 from bot.store.database import Database
+from bot.store.tables import DISCOVERY, FOUND
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.store import samples
 
@@ -156,6 +158,60 @@ def test_a_rotation_that_promotes_while_its_system_is_listed_has_it_listed_once_
     keep.discoveries.turn()
     assert keep.row("checkout").expires_at == MONDAY + 130 * DAY
     assert keep.discoveries.turn() > 0
+
+
+def a_renamed(keep: Keep) -> None:
+    keep.declare(declared("checkout", cadence=None, place=PLACE))
+    keep.system.held = [found(), found("a", "identity:a"), found("b", "identity:b")]
+    keep.discover()
+    keep.system.held = [found("b", "identity:b")]
+    keep.find = replace(keep.find, name="renamed")
+    keep.declare_discoveries(keep.find)
+
+
+def test_what_an_undeclared_discovery_listed_is_forgotten_when_the_others_have_listed(keep: Keep) -> None:
+    a_renamed(keep)
+    keep.system.breaks = (0, Transient("the service is away", timedelta(seconds=1)))
+    keep.discover()
+    assert {row.status for row in keep.all_rows() if row.removed_at is None} == {"known", "unmanaged"}
+    assert keep.row("identity:a").expires_at == MONDAY + 40 * DAY, "nothing was concluded yet"
+    keep.system.breaks = None
+    keep.discover()
+    assert {row.name for row in keep.all_rows() if row.removed_at is None} == {"checkout", "identity:b"}
+    with keep.database.read() as reader:
+        assert reader.connection.execute(select(FOUND.c.discovery, FOUND.c.place)).all() == [("renamed", "identity:b")]
+        assert reader.connection.execute(select(DISCOVERY.c.name)).scalars().all() == ["renamed"]
+
+
+def test_what_is_declared_keeps_its_expiry_until_it_is_rotated_though_nothing_lists_it(keep: Keep) -> None:
+    a_renamed(keep)
+    keep.discover()
+    row = keep.row("checkout")
+    assert (row.status, row.next_due, row.versions) == ("known", MONDAY + 40 * DAY, 0)
+    assert "not-listed" in {one.code for one in keep.desk.findings(keep.call()) if one.credential == "checkout"}
+    keep.go_to(MONDAY + 20 * DAY)
+    keep.rotated("checkout")
+    keep.turn()
+    assert keep.row("checkout").next_due is None
+    told = keep.told()
+    keep.run_until(MONDAY + 60 * DAY)
+    assert keep.told() == told, "it has been replaced"
+    keep.system.held.append(found("k2", begun=-20, ends=100))
+    keep.discover()
+    row = keep.row("checkout")
+    assert (row.next_due, row.finding) == (MONDAY + 100 * DAY, "")
+
+
+def test_where_no_discovery_is_declared_any_more_nothing_is_kept_of_them(keep: Keep) -> None:
+    keep.system.held = [found(place=f"identity:{number:04}") for number in range(450)]
+    keep.discover()
+    keep.declare_discoveries()
+    keep.discover()
+    assert [row.name for row in keep.all_rows() if row.removed_at is None] == []
+    keep.declare_discoveries(keep.find)
+    keep.system.held = keep.system.held[:1]
+    keep.discover()
+    assert [row.name for row in keep.all_rows() if row.removed_at is None] == ["identity:0000"]
 
 
 def test_what_is_gone_is_said_only_after_a_complete_round(keep: Keep) -> None:
