@@ -48,6 +48,10 @@ class Setting:
     channels: Mapping[str, str] = field(default_factory=dict)
     """Label -> channel, and group -> its channel."""
 
+    def channel(self, row: CredentialRow | Heard) -> str:
+        """Where its cards go: what was only found has no channel of its own."""
+        return str(row.detail.get("channel", "")) or self.channels.get("default", "")
+
 
 @dataclass
 class _Draft:
@@ -89,10 +93,10 @@ class Reminders:
     def _reach(self, rows: Iterable[Heard]) -> _Known:
         """Who hears of each, asked before the transaction, since Slack may take its time."""
         finder = self.recipients()
-        known = _Known(finder)
+        known = _Known(finder, self._setting)
         rules = self._setting.rules
         for row in rows:
-            place = row.owner, _channel(row)
+            place = row.owner, self._setting.channel(row)
             if place not in known.owners:
                 known.owners[place] = finder.owner(*place)
             for stage in rules.stages(row):
@@ -114,13 +118,14 @@ class Reminders:
             found = self.look_at(row, dates, seen, tx.now, acted=key in busy)
             values = dict(self.settled(row, dates, found, seen, tx.now, busy=key in busy))
             if found.tell:
-                to = known.reached(row, found.tell, self._setting.rules, heard.get(key, ()))
+                to = known.reached(row, found.tell, heard.get(key, ()))
                 if to or (to is not None and self._only_pages(row, found.tell)):
                     kept.append((row, found.tell, to))
                     values["reminded_at"] = tx.now
                     for recipient in to:
                         _add(messages.setdefault(recipient, _Draft()), row, found.tell)
-                else:  # nobody could be told, or the owner changed since it was looked up
+                else:  # nobody could be told, or the owner changed since it was looked up; the pager needs neither
+                    page(tx, row, found.tell, self._setting.rules.stages(row))
                     values["remind_at"] = tx.now + (MOMENT if to is None else NOBODY_AGAIN)
             looked.append((key, values))
         notices = {recipient: self._send(tx, recipient, message) for recipient, message in messages.items()}
@@ -194,7 +199,7 @@ class Reminders:
             tx.say_more(waiting.id, _text(items, count), _payload(items, count, before), urgent=urgent)
             return waiting.key
         count = len(message.items)
-        key = f"remind-{to.name}-{_mark(message.items)}"
+        key = f"remind-{to.name}-{_mark(message.items, tx.now)}"
         payload = _payload(message.items, count)
         tx.add_notice(key, to.person, to.channel, _text(message.items, count), payload, urgent=message.urgent)
         return key
@@ -239,26 +244,27 @@ class _Known:
     """Who was looked up for this turn."""
 
     finder: Recipients
+    setting: Setting
     owners: dict[tuple[str, str], Reached] = field(default_factory=dict)
     stages: dict[tuple[tuple[str, ...], str], tuple[Recipient, ...]] = field(default_factory=dict)
 
     def routed(self, row: CredentialRow) -> bool:
         """Whether others hear instead of its owner, one after the other."""
-        owner = self.owners.get((row.owner, _channel(row)))
+        owner = self.owners.get((row.owner, self.setting.channel(row)))
         return owner is not None and bool(owner.later)
 
     def reached(
-        self, row: CredentialRow, found: Sequence[Tier], rules: Rules, heard: Iterable[Message]
+        self, row: CredentialRow, found: Sequence[Tier], heard: Iterable[Message]
     ) -> tuple[Recipient, ...] | None:
         """Who hears of these tiers, by what was told of it before; None where that was not looked up yet."""
-        channel = _channel(row)
+        channel = self.setting.channel(row)
         owner = self.owners.get((row.owner, channel))
         if owner is None:
             return None
         to: list[Recipient] = []
         if own := [tier for tier in found if tier.stage is None]:
             to += owner.after(_in_vain(owner, own, heard))
-        stages = rules.stages(row)
+        stages = self.setting.rules.stages(row)
         for tier in found:
             if tier.stage is not None and tier.stage < len(stages):
                 more = self.stages.get((stages[tier.stage].to, channel))
@@ -274,10 +280,6 @@ def _in_vain(owner: Reached, found: Sequence[Tier], heard: Iterable[Message]) ->
         return len(owner.later)
     ends, names = {tier.expiry for tier in found}, {one.name for one in owner.to}
     return len({one.told_at for one in heard if one.expiry in ends and names & set(one.told)})
-
-
-def _channel(row: CredentialRow | Heard) -> str:
-    return str(row.detail.get("channel", ""))
 
 
 def _add(message: _Draft, row: CredentialRow, found: Sequence[Tier]) -> None:
@@ -319,7 +321,8 @@ def _text(items: Sequence[Mapping[str, Any]], count: int) -> str:
     return "; ".join(named) + (f"; and {more} more" if more > 0 else "") + "."
 
 
-def _mark(items: Sequence[Mapping[str, Any]]) -> str:
-    """A key that is the same for the same tiers, and for no others."""
+def _mark(items: Sequence[Mapping[str, Any]], now: datetime) -> str:
+    """A key for these tiers, told now: what nobody got before is told anew in a message of its own."""
     told = "\n".join(f"{one['credential']}@{one['environment']} {one['due']} {one['tiers']}" for one in items)
+    told += f"\n{now.isoformat()}"
     return hashlib.sha256(told.encode()).hexdigest()[:24]

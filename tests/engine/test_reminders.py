@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 
+from bot.contracts.adapter import Found
 from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
 from bot.core.rotation import Cancelled
+from bot.engine.arrivals import undelivered
 from bot.store.database import Database
 from bot.store.tables import CREDENTIAL
 from tests.conftest import Opener
@@ -20,6 +22,21 @@ from tests.store import samples
 @pytest.fixture
 def keep(database: Database) -> Keep:
     return Keep(database)
+
+
+def expires(keep: Keep, at: datetime) -> None:
+    """As its system says; each was made long before."""
+    with keep.database.begin() as tx:
+        values = {"created_at": MONDAY - 60 * DAY, "expires_at": at, "remind_at": tx.now}
+        tx.connection.execute(CREDENTIAL.update().values(values))
+
+
+def refuse(keep: Keep) -> None:
+    """Slack gives up whatever waits."""
+    for row in keep.notices(unsent=True):
+        with keep.database.begin() as tx:
+            if tx.give_up(row.id, "missing_scope"):
+                undelivered(tx, row, "missing_scope")
 
 
 def test_twenty_credentials_of_one_owner_are_one_message(keep: Keep) -> None:
@@ -158,9 +175,7 @@ def test_what_nobody_owns_goes_to_the_team_and_then_to_on_call_as_well(database:
 def test_in_the_last_hour_the_whole_route_hears(database: Database) -> None:
     keep = Keep(database, Rules(route=("channel", "security"), escalation=()))
     keep.declare(declared("lost", "nobody", None))
-    with keep.database.begin() as tx:
-        values = {"created_at": MONDAY - 60 * DAY, "expires_at": tx.now + HOUR / 2, "remind_at": tx.now}
-        tx.connection.execute(CREDENTIAL.update().values(values))
+    expires(keep, keep.now + HOUR / 2)
     keep.turn()
     assert {row.channel or row.person for row in keep.notices()} == {"C0TEAM", "@bob"}
 
@@ -181,7 +196,8 @@ def test_where_nobody_of_a_call_is_there_the_first_of_the_route_is_called(databa
     assert {row.channel or row.person for row in keep.notices()} == {"@alice", "C0TEAM"}
 
 
-def test_where_nobody_can_be_told_it_is_kept_until_somebody_can(keep: Keep) -> None:
+def test_where_nobody_can_be_told_it_is_kept_until_somebody_can(database: Database) -> None:
+    keep = Keep(database, Rules(route=()))
     keep.people.away["alice"] = PersonKind.DEACTIVATED
     keep.declare(declared("key", channel=""))
     keep.rotated("key", MONDAY - 60 * DAY)
@@ -192,6 +208,45 @@ def test_where_nobody_can_be_told_it_is_kept_until_somebody_can(keep: Keep) -> N
     keep.people.away.clear()
     keep.pass_days(1)
     assert [tier for _, _, tier in keep.told()] == ["30d"]
+
+
+def test_the_pager_is_called_though_nobody_can_be_told(database: Database) -> None:
+    keep = Keep(database, Rules(route=(), escalation=(Stage(DAY, ("nobody",), page=True),)))
+    keep.people.away["alice"] = PersonKind.DEACTIVATED
+    keep.declare(declared("key", cadence=None))
+    expires(keep, MONDAY + 5 * DAY)
+    keep.pass_days(3.9)
+    with keep.database.read() as reader:
+        assert reader.pages() == []
+    keep.pass_days(2)
+    with keep.database.read() as reader:
+        (page,) = reader.pages()
+    assert (page.credential, page.payload["owner"]) == ("key", "alice")
+    assert keep.notices() == []
+    keep.people.members["nobody"].add("bob")
+    keep.pass_days(0.1)
+    assert {row.person for row in keep.notices()} == {"@bob"}, "who could not be told hears late"
+
+
+def test_what_was_only_found_has_the_channel_of_the_others(keep: Keep) -> None:
+    keep.system.held = [Found("svc/a", "k", "api-key", MONDAY - 60 * DAY, MONDAY + 30 * DAY)]
+    keep.discover()
+    assert [(row.channel, row.payload["reminder"]["count"]) for row in keep.notices()] == [("C0DEFAULT", 1)]
+
+
+def test_what_neither_place_took_is_told_in_a_new_message(database: Database) -> None:
+    """A day later, when both are tried again, the same tiers are still to be told to the same people."""
+    keep = Keep(database, Rules(escalation=()))
+    keep.declare(declared("key", cadence=None))
+    expires(keep, MONDAY + 25 * DAY)
+    for _ in range(3):
+        keep.turn()
+        refuse(keep)
+    assert keep.told() == []
+    keep.pass_days(1.2)
+    (waiting,) = keep.notices(unsent=True)
+    assert (waiting.person, keep.told()) == ("@alice", [("key", MONDAY + 25 * DAY, "30d")])
+    assert keep.audit("credential.reminded")[-1].detail["notices"] == [waiting.key]
 
 
 def test_a_slack_that_does_not_answer_keeps_nobody_from_being_told(keep: Keep) -> None:
