@@ -9,6 +9,8 @@ from playground.estate import Estate
 
 TEAM = "T0KEYTURN"
 OPS = "C0OPS"
+_STEERING = ("start", "tick", "advance", "retry", "skip", "cancel", "rollback", "repair")
+_OWNING = ("snooze", "own", "record")
 
 
 def settings_of(estate: Estate, *, watched: str = "24h", **changes: Any) -> dict[str, Any]:
@@ -55,8 +57,9 @@ def settings_of(estate: Estate, *, watched: str = "24h", **changes: Any) -> dict
         "roles": {
             "operators": {
                 "who": ["platform", "sec-oncall"],
-                "may": ["start", "tick", "advance", "retry", "skip", "cancel", "rollback", "repair", "revoke"],
-            }
+                "may": [*_STEERING, "revoke", *_OWNING],
+            },
+            "owners": {"who": ["owner"], "may": ["start", *_OWNING]},
         },
         "policies": _policies(estate.clock.rate),
         "incidents": {"invite": ["sec-oncall", "owner"], "nudge": _patient(15, 60, estate.clock.rate)},

@@ -11,11 +11,14 @@ from typing import Any
 
 import pytest
 
+from bot.catalog import Catalog
+from bot.core.policy import PersonKind
 from bot.keys import make_keys, open_keys
 from bot.settings import load_settings
 from bot.setup.doctor import look
 from bot.setup.findings import Finding, State
 from bot.slack import manifest
+from bot.slack.credential_forms import buttons
 from playground.estate import Estate
 from playground.installation import settings_of, text_of
 from playground.workspace.workspace import Workspace
@@ -60,6 +63,32 @@ def only(environ: Mapping[str, str]) -> Finding:
     assert len(found) == 1, found
     assert found[0].advice
     return found[0]
+
+
+# --- rights -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shipped", ["init", "playground"])
+def test_who_gets_a_reminder_may_do_what_it_offers(shipped: str, estate: Estate, tmp_path: Path) -> None:
+    """Its owner, a person or a group, and the groups that hear when nobody acts, or where nobody owns it."""
+    file = tmp_path / "keyturn.yml"
+    example = (ROOT / "bot" / "setup" / "keyturn.yml").read_text()
+    file.write_text(example if shipped == "init" else text_of(settings_of(estate)))
+    settings = load_settings({"KEYTURN_CONFIG": str(file)})
+    policy, rules, commands = settings.policy, settings.reminders, Catalog({}, dict).commands()
+    offered = [one["action_id"].removeprefix("credential:") for one in buttons("key", "production")["elements"]]
+    assert len(offered) == 4
+    needs = {commands["own" if word == "not-mine" else word].need for word in (*offered, "record")}
+    somebody = policy.resolve_person("slack:U0SOMEBODY", kind=PersonKind.MEMBER)
+    for credential in settings.credentials:
+        called = {*rules.route, *(name for stage in rules.stages(credential) for name in stage.to)} & policy.groups
+        assert called, "no group is called"
+        hear = [(somebody.id, ""), *((group, group) for group in policy.groups), *(("", group) for group in called)]
+        for owner, group in hear:
+            members = {name: frozenset({somebody.id} if name == group else ()) for name in policy.groups}
+            given = replace(credential, owner=owner)
+            refused = {need for need in needs if not policy.may(somebody, need, given, "", members).allowed}
+            assert not refused, (credential.name, owner, group)
 
 
 # --- init -------------------------------------------------------------------------------------------------------------

@@ -15,15 +15,8 @@ from tests.journeys.conftest import TownOpener
 pytestmark = pytest.mark.journey
 
 
-def inventory_rights(declared: dict[str, Any]) -> None:
-    """Everybody who may start may also snooze, own and record here."""
-    for role in declared["roles"].values():
-        if "start" in role["may"]:
-            role["may"] = [*role["may"], "snooze", "own", "record"]
-
-
 def test_every_word_of_the_inventory(open_town: TownOpener) -> None:
-    town = open_town(estate={"clients": 1}, change=inventory_rights)
+    town = open_town(estate={"clients": 1})
     workspace = town.workspace
     town.type("alice", "record billing-api-key")
     town.modal("alice", "Rotated by hand")
