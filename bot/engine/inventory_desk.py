@@ -37,6 +37,8 @@ class Shown(Protocol):
 
     def named(self, reader: Reader, call: Call, name: str) -> CredentialRow: ...
 
+    def seen(self, reader: Reader, call: Call, name: str) -> CredentialRow: ...
+
     def sees(self, call: Call, target: Target) -> bool: ...
 
     def allow(self, call: Call, target: Target) -> None: ...
@@ -218,13 +220,15 @@ class InventoryDesk:
         return self._change(call, name, change)
 
     def disown(self, call: Call, name: str, reason: str = "") -> CredentialView:
-        """Not mine: said by its owner, or by whoever may give it away."""
+        """Not mine: said by its owner, whatever else they may, or by whoever may give it away."""
         with self._database.read() as reader:
-            row = self._shown.named(reader, call, name)
-        if not self._is_owner(call, row):
-            self._shown.allow(call, row)
+            known = self._shown.seen(reader, call, name)
+        if not self._is_owner(call, known):
+            self._shown.allow(call, known)
 
         def change(tx: Transaction, row: CredentialRow) -> Mapping[str, Any]:
+            if row.owner != known.owner:
+                raise Refused(f"{row.name} was given to somebody just now; look at it again.", code="late")
             if not row.owner:
                 raise Refused(f"{row.name} has no owner already; name one with: own {row.name} @somebody.", "no-owner")
             detail = {"reason": reason, "before": row.owner, "route": list(self._rules.route)}
@@ -234,7 +238,7 @@ class InventoryDesk:
                 "owner_finding": f"{call.person.id} says that it is not theirs{f': {reason}' if reason else ''}."[:300],
             }
 
-        return self._change(call, name, change, checked=True)
+        return self._apply(call, known, change)
 
     def _is_owner(self, call: Call, row: CredentialRow) -> bool:
         if not row.owner:
@@ -272,7 +276,6 @@ class InventoryDesk:
             raise Refused("Old and new are the same id; a rotation replaces one by another.", code="usage")
         with self._database.read() as reader:
             row = self._shown.named(reader, call, name)
-            self._shown.allow(call, row)
             listed = {one.version for one in reader.versions(row.place, row.environment)} if row.place else set()
         proof = self._proof(row, call.person.id, new_id, listed)
 
@@ -309,18 +312,17 @@ class InventoryDesk:
     # --- shared -------------------------------------------------------------------------------------------------------
 
     def _change(
-        self,
-        call: Call,
-        name: str,
-        change: Callable[[Transaction, CredentialRow], Mapping[str, Any]],
-        *,
-        checked: bool = False,
+        self, call: Call, name: str, change: Callable[[Transaction, CredentialRow], Mapping[str, Any]]
     ) -> CredentialView:
-        """Check the right, change, audit, and have dates and reminders worked out anew; once for an intent."""
+        """Check the right, and change it."""
         with self._database.read() as reader:
             row = self._shown.named(reader, call, name)
-            if not checked:
-                self._shown.allow(call, row)
+        return self._apply(call, row, change)
+
+    def _apply(
+        self, call: Call, row: CredentialRow, change: Callable[[Transaction, CredentialRow], Mapping[str, Any]]
+    ) -> CredentialView:
+        """Change, audit, and have dates and reminders worked out anew; once for an intent."""
         with self._database.begin() as tx:
             found = tx.credential(row.name, row.environment)
             if not found:

@@ -124,6 +124,12 @@ class Lookout:
     # --- rights -------------------------------------------------------------------------------------------------------
 
     def named(self, reader: Reader, call: Call, name: str) -> CredentialRow:
+        """The one credential of this name that the caller may see, and for which they have the word's right."""
+        row = self.seen(reader, call, name)
+        self.allow(call, row)
+        return row
+
+    def seen(self, reader: Reader, call: Call, name: str) -> CredentialRow:
         """The one credential of this name that the caller may see; others do not exist for them."""
         wanted, _, environment = name.partition("@")
         seen = [row for row in reader.credential(wanted, environment or None) if self.sees(call, row)]
@@ -135,7 +141,6 @@ class Lookout:
         if len(seen) > 1:
             names = ", ".join(f"{row.name}@{row.environment}" for row in seen)
             raise Refused(f"{wanted} exists in several environments; name one: {names}.", code="ambiguous-name")
-        self.allow(call, seen[0])
         return seen[0]
 
     def sees(self, call: Call, target: Target) -> bool:

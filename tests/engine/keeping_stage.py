@@ -89,9 +89,10 @@ class Keep:
         automatic: tuple[Automatic, ...] = (),
         calendar: Calendar | None = None,
         at: datetime | None = MONDAY,
+        may: frozenset[Need] = frozenset(Need) - {Need.APPROVE},
     ) -> None:
         self.database = database
-        everything = Role("all", Who(everyone=True), frozenset(Need) - {Need.APPROVE})
+        everything = Role("all", Who(everyone=True), may)
         people = tuple(Person(name, slack_ids=frozenset({f"U0{name.upper()}"}), os_user=name) for name in NAMES)
         self.policy = Policy(people, frozenset(GROUPS), (everything,))
         self.people = People(self.policy)

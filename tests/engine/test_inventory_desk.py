@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -206,6 +207,38 @@ def test_not_mine_goes_to_the_route(keep: Keep) -> None:
     assert {one.code for one in keep.desk.findings(keep.call())} >= {"no-owner"}
     keep.run_until(MONDAY + 17 * DAY)
     assert {row.channel for row in keep.notices() if row.key.startswith("remind-C")} == {"C0TEAM"}
+
+
+def test_not_mine_is_for_the_owner_to_say_whatever_else_they_may(database: Database) -> None:
+    keep = Keep(database, may=frozenset({Need.START}))
+    aged(keep, 60, 61, 62)
+    keep.declare(declared("key-60"), declared("key-61", "platform"), declared("key-62", "bob"))
+    assert keep.desk.disown(keep.call("alice", Need.OWN), "key-60").owner == ""
+    for name in ("key-61", "key-62"):
+        with pytest.raises(Refused, match="no role"):
+            keep.desk.disown(keep.call("alice", Need.OWN), name)
+    assert keep.desk.disown(keep.call("carol", Need.OWN), "key-61").owner == "", "a group's member"
+    with pytest.raises(Refused, match="no role"):
+        keep.desk.own(keep.call("bob", Need.OWN), "key-62", "alice")
+    assert [row.actor for row in keep.audit("credential.disowned")] == ["alice", "carol"]
+
+
+def test_not_mine_does_not_take_it_from_somebody_who_owns_it_by_now(
+    keep: Keep, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aged(keep, 60)
+    asked = keep.people.groups
+    keep.declare(declared("key-60", "platform"))
+
+    def meanwhile(names: object) -> Mapping[str, frozenset[str] | None]:
+        monkeypatch.undo()
+        keep.desk.own(keep.call("dave", Need.OWN), "key-60", "bob")
+        return asked(names)
+
+    monkeypatch.setattr(keep.people, "groups", meanwhile)
+    with pytest.raises(Refused, match="just now"):
+        keep.desk.disown(keep.call("carol", Need.OWN), "key-60")
+    assert keep.row("key-60").owner == "bob"
 
 
 def test_a_record_is_proved_where_its_system_tells(keep: Keep) -> None:
