@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from bot.contracts.people import Directory
 from bot.core.policy import Person, PersonKind, Policy
@@ -12,6 +14,11 @@ from bot.core.policy import Person, PersonKind, Policy
 MOST_MEMBERS = 15
 """People of a group that get a message each; a larger one needs a channel."""
 MOST_ASKED = 20
+PATIENCE_SECONDS = 5.0
+"""Once an answer takes so long, nobody else is asked in this turn: a hundred like it would hold up all reminders, and
+the pages too."""
+Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 _CHANNEL = re.compile(r"[CG][A-Z0-9]+")
 _AWAY = {
     PersonKind.DEACTIVATED: "is deactivated",
@@ -59,7 +66,9 @@ class Recipients:
     route: Collection[str] = ()
     closed: Mapping[str, str] = field(default_factory=dict)
     """People (`@alice`) and channels that did not take a message lately, and why."""
+    monotonic: Callable[[], float] = time.monotonic
     _known: dict[str, tuple[tuple[Recipient, ...], str]] = field(default_factory=dict)
+    _slow: bool = False
 
     def owner(self, owner: str, channel: str) -> Reached:
         """The owner, or those of the route who can be reached: the first at once, the others later."""
@@ -123,7 +132,7 @@ class Recipients:
 
     def _group(self, name: str) -> tuple[tuple[Recipient, ...], str]:
         """Its members; an empty group, or one of people who are all away, is nobody."""
-        members = self.directory.groups([name]).get(name)
+        members = self._ask(self.directory.groups, self.directory.remembered, [name]).get(name)
         if members is None:
             return (), ""  # cannot be told now: its channel will do
         if not members:
@@ -142,10 +151,23 @@ class Recipients:
         accounts = sorted(person.slack_ids)
         if not accounts:
             return f"{name} has no Slack account"
-        kinds = {self.directory.person(f"slack:{account}").kind for account in accounts}
+        kinds = {self._kind(account) for account in accounts}
         if kinds & {PersonKind.MEMBER, PersonKind.UNKNOWN}:
             return ""
         return f"the account of {name} {_AWAY[min(kinds & set(_AWAY))]}"
+
+    def _kind(self, account: str) -> PersonKind:
+        found = self._ask(self.directory.person, self.directory.known, f"slack:{account}")
+        return found.kind if found is not None else PersonKind.UNKNOWN
+
+    def _ask(self, live: Callable[[Asked], Answer], remembered: Callable[[Asked], Answer], about: Asked) -> Answer:
+        """What the directory says now; once it has been slow, what it knows without asking anybody."""
+        if self._slow:
+            return remembered(about)
+        asked_at = self.monotonic()
+        found = live(about)
+        self._slow = self.monotonic() - asked_at >= PATIENCE_SECONDS
+        return found
 
     def _declared(self, name: str) -> Person:
         found = next((person for person in self.policy.people if person.id == name), None)

@@ -8,14 +8,14 @@ from datetime import datetime, timedelta
 import pytest
 
 from bot.contracts.adapter import Found
-from bot.core.policy import PersonKind
+from bot.core.policy import Person, PersonKind
 from bot.core.reminders import Rules, Stage
 from bot.core.rotation import Cancelled
 from bot.engine.arrivals import undelivered
 from bot.store.database import Database
 from bot.store.tables import CREDENTIAL
 from tests.conftest import Opener
-from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
+from tests.engine.keeping_stage import DAY, HOUR, MONDAY, NAMES, PRODUCTION, Keep, declared
 from tests.store import samples
 
 
@@ -255,6 +255,32 @@ def test_a_slack_that_does_not_answer_keeps_nobody_from_being_told(keep: Keep) -
     keep.rotated("key", MONDAY - 60 * DAY)
     keep.turn()
     assert [row.person for row in keep.notices()] == ["@alice"]
+
+
+def test_a_slack_that_hangs_is_waited_for_once_in_a_turn(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At nine many owners are due at once, and each question would take as long as the first."""
+    keep = Keep(database, Rules(escalation=(Stage(DAY, ("platform",), page=True),)))
+    keep.declare(*(declared(f"key-{name}", name, channel="") for name in NAMES))
+    for name in NAMES:
+        keep.rotated(f"key-{name}", MONDAY - 89.5 * DAY)
+    waited: list[str] = []
+
+    def hangs(account: str) -> Person:
+        waited.append(account)
+        return keep.policy.resolve_person(account)
+
+    finder = keep.reminders.recipients()
+    finder.monotonic = lambda: 10.0 * len(waited)
+    monkeypatch.setattr(keep.people, "person", hangs)
+    monkeypatch.setattr(keep.people, "known", lambda account: None)
+    monkeypatch.setattr(keep.people, "remembered", lambda names: dict.fromkeys(names))
+    monkeypatch.setattr(keep.reminders, "recipients", lambda: finder)
+    keep.reminders.turn()
+    assert len(waited) == 1
+    heard = {row.channel or row.person for row in keep.notices()}
+    assert heard == {"C0DEFAULT", *(f"@{name}" for name in NAMES)}, "who is not known may well be reached"
+    with keep.database.read() as reader:
+        assert len(reader.pages()) == len(NAMES)
 
 
 def test_escalation_reaches_others(keep: Keep) -> None:
