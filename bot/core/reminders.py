@@ -27,7 +27,7 @@ OVERDUE_AFTER = DAY
 """How long after the end of its cadence a credential counts as left alone: the tier `expired` of a date that its system
 does not know."""
 LOOK_AGAIN = timedelta(hours=12)
-"""While a rotation is open nobody else is called; so often it is looked whether it still is."""
+"""While a rotation is open nobody else is called, until the last call; so often it is looked whether it still is."""
 AGAIN = 7 * DAY
 """How often its owner hears again of what has ended."""
 LONGEST_SNOOZE = 14 * DAY
@@ -112,6 +112,8 @@ class Tier:
     """Number of the escalation, where it is one."""
     repeated: bool = False
     """Whether it only says again what was said: it hurries nothing."""
+    anyway: datetime | None = field(default=None, compare=False)
+    """From when on it does not wait for the end of a rotation; None: as long as one is open."""
 
     @property
     def key(self) -> tuple[datetime, str]:
@@ -142,7 +144,7 @@ def tiers(dates: Dates, before: Sequence[timedelta], stages: Sequence[Stage], ho
     for end in _counted(dates):
         hard = end == dates.expires_at
         mine = [*_countdown(dates, end, before, hours), *_ends(dates, end, hours, hard=hard)]
-        mine += _escalations(dates, end, stages, hours)
+        mine += _escalations(dates, end, stages, hours, hard=hard)
         found += [tier for tier in mine if end == due or tier.at > due]
     unique = {tier.key: tier for tier in found}
     return tuple(sorted(unique.values(), key=lambda tier: (tier.at, tier.expiry, tier.name)))
@@ -178,16 +180,18 @@ def look(
     snoozed_until: datetime | None = None,
     acted: bool = False,
 ) -> Look:
-    """What of it is to be told now, and when to look again. `acted`: one is open, so that nobody else is called.
+    """What of it is to be told now, and when to look again. `acted`: a rotation is open, so that nobody else is called;
+    but the pager is, once what its system ends is about to end.
 
     Everything that is late is told in one message: in working hours where they begin before the next tier, else now.
     A snooze quiets the tiers of the owner who asked for it; whoever is called beside them is called in time.
     """
     pending = [tier for tier in planned if tier.key not in told]
-    held = [tier for tier in pending if acted and tier.stage is not None and tier.at <= now]
+    held = [tier for tier in pending if acted and tier.stage is not None and tier.at <= now and not _called(tier, now)]
     late = [tier for tier in pending if tier.at <= now and tier not in held]
     coming = min((tier.at for tier in pending if tier.at > now and not tier.repeated), default=None)
     following = [tier.at for tier in pending if tier.at > now] + ([now + LOOK_AGAIN] if held else [])
+    following += [tier.anyway for tier in held if tier.anyway is not None]
     if snoozed_until is not None and snoozed_until > now and any(tier.stage is None for tier in late):
         wake = working(snoozed_until, hours)
         following.append(snoozed_until if coming is not None and wake >= coming else wake)
@@ -200,6 +204,11 @@ def look(
     if wait <= now:
         return Look(tuple(late), min(following, default=None))
     return Look((), min([wait, *following]))
+
+
+def _called(tier: Tier, now: datetime) -> bool:
+    """Whether it is called although a rotation is open: one that nobody approves, or that is held, must not hide it."""
+    return tier.anyway is not None and tier.anyway <= now
 
 
 def working(at: datetime, hours: Window) -> datetime:
@@ -275,7 +284,7 @@ def _countdown(dates: Dates, end: datetime, before: Sequence[timedelta], hours: 
 def _ends(dates: Dates, end: datetime, hours: Window, *, hard: bool) -> Iterable[Tier]:
     lives = life(dates, end)
     if hard:
-        yield Tier(end - min(LAST_CALL, lives / 4), end, DUE, urgent=True)
+        yield Tier(_last_call(end, lives), end, DUE, urgent=True)
         yield Tier(end, end, EXPIRED, urgent=True)
     else:
         yield Tier(_morning(end, hours, end - lives / 2), end, DUE)
@@ -284,12 +293,18 @@ def _ends(dates: Dates, end: datetime, hours: Window, *, hard: bool) -> Iterable
         yield Tier(dates.begins + dates.cadence * WARN_AT, end, AGED)
 
 
-def _escalations(dates: Dates, end: datetime, stages: Sequence[Stage], hours: Window) -> Iterable[Tier]:
-    half = life(dates, end) / 2
+def _last_call(end: datetime, lives: timedelta) -> datetime:
+    return end - min(LAST_CALL, lives / 4)
+
+
+def _escalations(dates: Dates, end: datetime, stages: Sequence[Stage], hours: Window, *, hard: bool) -> Iterable[Tier]:
+    lives = life(dates, end)
+    half = lives / 2
     for number, stage in enumerate(stages, 1):
         at = end - min(stage.within, half)
         at = at if stage.page or stage.within < DAY else _morning(at, hours, end - half)
-        yield Tier(at, end, stage_name(number), urgent=stage.page, stage=number - 1)
+        anyway = _last_call(end, lives) if stage.page and hard else None
+        yield Tier(at, end, stage_name(number), urgent=stage.page, stage=number - 1, anyway=anyway)
 
 
 def _morning(at: datetime, hours: Window, earliest: datetime) -> datetime:

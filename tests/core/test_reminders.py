@@ -157,6 +157,31 @@ def test_while_it_is_rotated_nobody_else_is_called_and_the_owner_still_is() -> N
     assert "escalation-1" in names(look(found, set(), now, hours()).tell)
 
 
+@pytest.mark.parametrize("lives", [60 * DAY, 2 * HOUR])
+def test_the_pager_is_called_at_the_last_whatever_is_open(lives: timedelta) -> None:
+    end = datetime(2026, 6, 1, 12, tzinfo=UTC)
+    stages = (Stage(7 * DAY, ("channel",)), Stage(DAY, ("security",), page=True), Stage(timedelta(0), (), page=True))
+    found = planned(Dates(created_at=end - lives, expires_at=end), stages)
+    last = end - min(LAST_CALL, lives / 4)
+    told = {tier.key for tier in found if tier.stage is None and tier.at < last}
+    held = look(found, told, last - timedelta(minutes=1), hours(), acted=True)
+    assert (names(held.tell), held.next_at) == ([], last)
+    assert set(names(look(found, told, last, hours(), acted=True).tell)) == {DUE, "escalation-2"}
+    assert set(names(look(found, told, end, hours(), acted=True).tell)) == {
+        DUE,
+        EXPIRED,
+        "escalation-2",
+        "escalation-3",
+    }
+
+
+def test_the_end_of_a_cadence_calls_no_pager_while_it_is_rotated() -> None:
+    found = planned(Dates(cadence=90 * DAY, last_rotated_at=START), (Stage(DAY, ("security",), page=True),))
+    for now in (START + 90 * DAY, START + 99 * DAY):
+        assert "escalation-1" not in names(look(found, set(), now, hours(), acted=True).tell)
+        assert "escalation-1" in names(look(found, set(), now, hours()).tell)
+
+
 def test_what_has_ended_is_said_every_week() -> None:
     end = START + 90 * DAY  # a Sunday
     dates = Dates(cadence=90 * DAY, last_rotated_at=START)

@@ -307,6 +307,20 @@ def test_nobody_else_is_called_while_it_is_rotated_and_at_once_when_that_ends(ke
     assert {row.person for row in keep.notices()} == {"@alice", "@bob"}
 
 
+def test_what_nobody_approves_does_not_keep_the_pager_quiet(database: Database) -> None:
+    keep = Keep(database, Rules(escalation=(Stage(DAY, ("channel",)), Stage(DAY, ("bob",), page=True))))
+    keep.declare(declared("key", cadence=None))
+    expires(keep, MONDAY + 5 * DAY)
+    samples.request(keep.database, "key", approve_within=9 * DAY)
+    keep.run_until(MONDAY + 5 * DAY - HOUR - timedelta(minutes=1))
+    assert {row.channel or row.person for row in keep.notices()} == {"@alice"}
+    keep.run_until(MONDAY + 5 * DAY - HOUR + timedelta(minutes=1))
+    assert {row.channel or row.person for row in keep.notices()} == {"@alice", "@bob"}
+    with keep.database.read() as reader:
+        (page,) = reader.pages()
+    assert page.credential == "key"
+
+
 @pytest.mark.parametrize("jump", [-40 * DAY, -HOUR, HOUR, 40 * DAY])
 def test_a_clock_that_jumps_tells_nothing_twice(keep: Keep, jump: timedelta) -> None:
     keep.declare(declared("key"))

@@ -2,7 +2,7 @@
 
 A tier has to be told once it falls due while its expiry is the one that is known: at once where it is urgent, else when
 people begin to work, and before the expiry in any case. Later only where it is snoozed, where nobody looks, or, of what
-calls others when nobody acts, where a rotation is open.
+calls others when nobody acts, where a rotation is open; but the pager is called for what its system is about to end.
 """
 
 from __future__ import annotations
@@ -42,6 +42,8 @@ class Wanted:
     """It is worth nothing after the expiry."""
     calls: bool = False
     """It calls others, which waits while a rotation is open."""
+    anyway: datetime | None = None
+    """From when on even such a call does not wait."""
     until: datetime | None = None
     """What is told then says it as well."""
 
@@ -138,7 +140,7 @@ def _deadline(
         high = min(stretch.ends or now, over)
         while at < high:
             end = max(at, looked(at))
-            held = _held(era, busy, at, end, stretch)
+            held = _held(era, busy, (at, end), stretch, one.anyway)
             if held is not None:
                 at = held
                 continue
@@ -154,18 +156,22 @@ def _deadline(
     return None
 
 
-def _held(era: Era, busy: list[Busy] | None, at: datetime, end: datetime, stretch: Stretch) -> datetime | None:
+def _held(
+    era: Era, busy: list[Busy] | None, span: tuple[datetime, datetime], stretch: Stretch, anyway: datetime | None
+) -> datetime | None:
     """Until when a snooze keeps it from its owner, or, where others are called, an open rotation from them.
 
-    What began before it was looked at counts.
+    `span` is from when it falls due to when that was looked at: what began until then counts.
     """
+    at, end = span
     for snooze in era.snoozes if busy is None else ():
         until = min(snooze.until - stretch.offset, snooze.ends or snooze.until - stretch.offset)
         if snooze.begins <= end and at < until:
             return until
-    for one in busy or ():
+    last = anyway - stretch.offset if anyway is not None else at + LONG
+    for one in busy or () if at < last else ():
         if one.begins <= end and (one.ends is None or at < one.ends):
-            return one.ends or at + LONG
+            return min(one.ends or last, last)
     return None
 
 
@@ -191,7 +197,7 @@ def wanted(era: Era, rules: Rules, target: Target, now: datetime) -> Iterator[Wa
     if hard is not None:
         if cadence == hard:
             yield _aged(dates, hard)
-        for one in (*_ahead(begins, hard, rules, target), *_hard(begins, hard)):
+        for one in (*_ahead(begins, hard, rules, target, hard=True), *_hard(begins, hard)):
             if soft is None or one.at > soft:
                 yield one
         yield from _again(hard, rules, now, None)
@@ -216,11 +222,15 @@ def _aged(dates: Dates, end: datetime) -> Wanted:
 
 
 def _hard(begins: datetime, end: datetime) -> Iterator[Wanted]:
-    yield Wanted(end - min(HOUR, (end - begins) / 4), end, "due", urgent=True)
+    yield Wanted(_last_call(begins, end), end, "due", urgent=True)
     yield Wanted(end, end, "expired", urgent=True, ahead=False)
 
 
-def _ahead(begins: datetime, end: datetime, rules: Rules, target: Target) -> Iterator[Wanted]:
+def _last_call(begins: datetime, end: datetime) -> datetime:
+    return end - min(HOUR, (end - begins) / 4)
+
+
+def _ahead(begins: datetime, end: datetime, rules: Rules, target: Target, *, hard: bool = False) -> Iterator[Wanted]:
     half = (end - begins) / 2
     hours = rules.hours(target.owner)
     for span in rules.before(target):
@@ -232,7 +242,8 @@ def _ahead(begins: datetime, end: datetime, rules: Rules, target: Target) -> Ite
         if not stage.page and stage.within >= DAY:
             at = _morning(at, hours, end - half)
         name = f"escalation-{number}"
-        yield Wanted(at, end, name, urgent=stage.page, ahead=at < end, calls=True)
+        anyway = _last_call(begins, end) if hard and stage.page else None
+        yield Wanted(at, end, name, urgent=stage.page, ahead=at < end, calls=True, anyway=anyway)
 
 
 def _again(end: datetime, rules: Rules, now: datetime, hard: datetime | None) -> Iterator[Wanted]:
