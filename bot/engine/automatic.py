@@ -21,8 +21,8 @@ AGAIN = timedelta(hours=1)
 """After how long a start that was refused is tried again."""
 BATCH = 20
 BOT = "keyturn"
-Start = Callable[[CredentialRow, str, Callable[[Transaction], None]], Any]
-"""Plans and opens a rotation, and calls back in the transaction that opens it."""
+Start = Callable[[CredentialRow, str, timedelta, Callable[[Transaction], None]], Any]
+"""Plans and opens a rotation that is asked for so much ahead, and calls back in the transaction that opens it."""
 
 
 class Starter:
@@ -52,7 +52,8 @@ class Starter:
         return SHORTEST_NAP
 
     def _one(self, row: CredentialRow) -> None:
-        if rule_of(self._rules, row) is None or row.next_due is None:
+        rule = rule_of(self._rules, row)
+        if rule is None or row.next_due is None:
             self._put_off(row, None, "")
             return
         due = row.next_due
@@ -67,7 +68,7 @@ class Starter:
             tx.audit(Entry(Event.AUTOMATIC, BOT, credential=row.name, detail=detail))
 
         try:
-            self._start(row, f"due on {due:%Y-%m-%d}, as policy says", keep)
+            self._start(row, f"due on {due:%Y-%m-%d}, as policy says", rule.ask_ahead, keep)
         except Refused as error:
             if error.code in ("late", "already-open"):
                 self._put_off(row, AGAIN, "")

@@ -190,15 +190,19 @@ class Board(Steering):
             subject, replace(draft, boxes=boxes), subject.channel or call.channel, mark, unconfirmed=unconfirmed
         )
 
-    def start_by_policy(self, row: CredentialRow, reason: str, keep: Callable[[Transaction], None]) -> Rotation:
+    def start_by_policy(
+        self, row: CredentialRow, reason: str, ahead: timedelta, keep: Callable[[Transaction], None]
+    ) -> Rotation:
         """Open a rotation that policy wants: the bot asks for it, and it needs the approvals that anybody's needs.
 
-        `keep` is called in the transaction that opens it, and may still refuse.
+        It is asked for so much `ahead`, and waits for consent so much longer. `keep` is called in the transaction that
+        opens it, and may still refuse.
         """
         subject = subject_of(row)
         with self._database.read() as reader:
             self._opener.may_open(reader, subject)
         draft = self._planner.draft(subject, BOT, reason)
+        draft = replace(draft, plan=replace(draft.plan, approve_within=draft.plan.approve_within + ahead))
         return self._opener.open(subject, draft, subject.channel, lambda tx, rotation: keep(tx))
 
     def vote(self, call: Call, text: str, *, approve: bool, reason: str = "") -> Rotation:

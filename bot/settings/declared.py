@@ -140,7 +140,7 @@ class PolicyEntry(Model):
     automatic: bool | None = None
     """Whether the bot starts these rotations by itself, at the last opening of their window before they are due."""
     ask_ahead: Span | None = None
-    """How much earlier it asks for the approvals that they need."""
+    """How much earlier it asks for the approvals that they need; the request waits so much longer than `expires`."""
 
     @property
     def approves(self) -> bool:

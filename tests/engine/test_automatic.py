@@ -90,6 +90,20 @@ def test_where_policy_wants_consent_it_is_asked_for_ahead(database: Database, tm
     assert machine.world.vote("bob", rotation, sign=False).state is State.APPROVED
 
 
+def test_what_is_asked_for_ahead_lapses_no_sooner_than_what_is_asked_for_at_the_start(
+    database: Database, tmp_path: Path
+) -> None:
+    machine = Machine(database, tmp_path, ORDINARY, ask_ahead=3 * DAY)
+    machine.pass_time(4 * DAY)
+    assert machine.open() == [State.REQUESTED]
+    machine.world.pass_time(2 * DAY + 12 * HOUR)  # 12 hours before it is due, 12 hours before an ordinary one lapses
+    assert machine.open() == [State.REQUESTED]
+    with database.read() as reader:
+        rotation = reader.rotation(1)
+    assert rotation is not None
+    assert machine.world.vote("bob", rotation, sign=False).state is State.APPROVED
+
+
 def test_a_start_that_fails_is_told_once_and_tried_again(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
