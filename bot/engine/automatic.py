@@ -64,6 +64,8 @@ class Starter:
                 raise Refused(f"{row.name} was started already", code="late")
             tx.add_reminders([ReminderRow(row.name, row.environment, due, STARTED, due, tx.now, [], "")])
             tx.update_credential(row.name, row.environment, starts_at=None, remind_at=tx.now)
+            if _moved(tx, row):
+                raise Refused(f"{row.name} is not due any more on {due:%Y-%m-%d}", code="late")
             detail = {"environment": row.environment, "due": due.isoformat()}
             tx.audit(Entry(Event.AUTOMATIC, BOT, credential=row.name, detail=detail))
 
@@ -81,11 +83,17 @@ class Starter:
             self._put_off(row, AGAIN, str(error))
 
     def _put_off(self, row: CredentialRow, by: timedelta | None, problem: str) -> None:
-        """Try it later; who owns it hears once for each date that it did not work."""
+        """Try it later; who owns it hears once for each date that it did not work.
+
+        Nothing of what was tried counts where the date has moved meanwhile: a look says when to start by the new one.
+        """
         channel = str(row.detail.get("channel", ""))
         to = self._recipients().owner(row.owner, channel).to if problem else ()
         with self._database.begin() as tx:
             tx.update_credential(row.name, row.environment, starts_at=tx.now + by if by is not None else None)
+            if _moved(tx, row):
+                tx.update_credential(row.name, row.environment, starts_at=None, remind_at=tx.now)
+                return
             if not problem:
                 return
             due = f"{row.next_due:%Y%m%d%H%M%S}" if row.next_due else ""
@@ -98,3 +106,12 @@ class Starter:
             if news or not to:
                 detail = {"environment": row.environment, "reason": problem[:300], "told": [one.name for one in to]}
                 tx.audit(Entry(Event.AUTOMATIC_FAILED, BOT, credential=row.name, detail=detail))
+
+
+def _moved(tx: Transaction, row: CredentialRow) -> bool:
+    """Whether it is due at another time by now, or not at all: it was replaced, or is gone, while others were planned.
+
+    Asked once the transaction has changed the row, so that nobody else can until it ends.
+    """
+    found = tx.credential(row.name, row.environment)
+    return not found or found[0].status == "gone" or found[0].dates.due != row.next_due

@@ -104,6 +104,36 @@ def test_what_is_asked_for_ahead_lapses_no_sooner_than_what_is_asked_for_at_the_
     assert machine.world.vote("bob", rotation, sign=False).state is State.APPROVED
 
 
+@pytest.mark.parametrize("looked", [False, True], ids=["it was recorded", "and looked at"])
+@pytest.mark.parametrize("works", [True, False], ids=["it could start", "planning fails"])
+def test_what_is_replaced_while_others_are_planned_is_not_rotated_again(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, works: bool, looked: bool
+) -> None:
+    machine = Machine(database, tmp_path, ALONE)
+    draft = machine.world.plans.draft
+
+    def slow(*args: Any, **more: Any) -> Any:
+        """Meanwhile somebody replaces it by hand."""
+        with database.begin() as tx:
+            tx.update_credential(NAME, PRODUCTION, last_rotated_at=tx.now, remind_at=tx.now)
+        if looked:
+            machine.reminders.turn()
+        if not works:
+            raise Permanent("no adapter offers it", "install it")
+        return draft(*args, **more)
+
+    monkeypatch.setattr(machine.world.plans, "draft", slow)
+    machine.pass_time(6 * DAY + 20 * HOUR)
+    monkeypatch.setattr(machine.world.plans, "draft", draft)
+    machine.pass_time(HOUR + MINUTE)
+    machine.pass_time(HOUR + MINUTE)
+    assert machine.open() == []
+    with database.read() as reader:
+        assert not reader.history(event="credential.not-started-by-policy")
+    machine.pass_time(6 * DAY + 12 * HOUR)
+    assert machine.open() == [State.APPROVED], "of the next date it is started"
+
+
 def test_a_start_that_fails_is_told_once_and_tried_again(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
