@@ -6,6 +6,7 @@ A reminder that nobody got was not told: its tiers are looked at anew, and go to
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,6 +27,20 @@ KINDS = ("reminder", "digest", "alert", OWNER)
 """What is sent to whom a credential concerns, rather than to who asked for something."""
 LISTED = 30
 """Credentials that one row of the audit names; it counts the others."""
+
+
+@dataclass(frozen=True, slots=True)
+class Concerns:
+    """Whom word of something that went wrong concerns, so that the next hears where they take none."""
+
+    name: str
+    """The owner; empty where it has none."""
+    credential: str
+    environment: str
+    channel: str
+    """Where its cards go."""
+    heard: bool = False
+    """Whether that channel reads it anyway."""
 
 
 def arrived(tx: Transaction, row: NoticeRow) -> None:
@@ -75,7 +90,8 @@ def undelivered(tx: Transaction, row: NoticeRow, why: str) -> None:
         tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=str(about.get("credential", "")), detail=detail))
     owner = row.payload.get(OWNER)
     if isinstance(owner, Mapping) and owner.get("routed"):
-        _pass_on(tx, row, f"{row.key}/again", row.person, row.channel, routed=False)
+        again = {**row.payload, OWNER: {**owner, "routed": False, "round": owner["round"] + 1}}
+        tx.add_notice(f"{row.key}/again", row.person, row.channel, row.text, again, urgent=row.urgent)
 
 
 def tell_owner(tx: Transaction, rotation: Rotation, key: str, text: str) -> None:
@@ -84,13 +100,22 @@ def tell_owner(tx: Transaction, rotation: Rotation, key: str, text: str) -> None
     The channel of the rotation reads it anyway, so that it is not sent there twice.
     """
     plan = rotation.plan
-    about = {
-        "name": plan.owner,
-        "credential": plan.credential,
-        "environment": plan.environment,
-        "channel": rotation.channel,
-    }
-    tx.add_notice(key, f"@{plan.owner}" if plan.owner else "", "", text, {OWNER: about})
+    concerns = Concerns(plan.owner, plan.credential, plan.environment, rotation.channel, heard=True)
+    tx.add_notice(key, f"@{plan.owner}" if plan.owner else "", "", text, {OWNER: _owned(concerns, key)})
+
+
+def tell(
+    tx: Transaction,
+    key: str,
+    to: Sequence[Recipient],
+    text: str,
+    concerns: Concerns,
+    payload: Mapping[str, Any] | None = None,
+    *,
+    urgent: bool = False,
+) -> bool:
+    """Tell those who were looked up already; the next hears where one of them takes no message. False: told before."""
+    return _send(tx, to, text, {**(payload or {}), OWNER: _owned(concerns, key)}, urgent=urgent)
 
 
 def recipients(
@@ -109,20 +134,30 @@ def route(finder: Callable[[], Recipients], payload: Mapping[str, Any]) -> Reach
         return None
     channel = str(owner["channel"])
     reached = finder().owner(str(owner["name"]), channel)
-    if not reached.to:
+    if not reached.to or not owner["heard"]:
         return reached
     return Reached(tuple(one for one in reached.to if one.channel != channel), "")
 
 
 def forward(tx: Transaction, row: NoticeRow, to: Sequence[Recipient]) -> None:
     """Send it to each of them, in the transaction that settles the notice which they were looked up for."""
+    _send(tx, to, row.text, row.payload, urgent=row.urgent)
+
+
+def _owned(concerns: Concerns, key: str) -> dict[str, Any]:
+    return {**asdict(concerns), "key": key, "round": 0, "routed": False}
+
+
+def _send(tx: Transaction, to: Sequence[Recipient], text: str, payload: Mapping[str, Any], *, urgent: bool) -> bool:
+    """Except to whom it went in an earlier round, or by another replica, and was not given up. Returns whether it was
+    news to anybody."""
+    owner, news = payload[OWNER], False
     for one in to:
-        _pass_on(tx, row, f"{row.key}/{one.name}", one.person, one.channel, routed=True)
-
-
-def _pass_on(tx: Transaction, row: NoticeRow, key: str, person: str, channel: str, *, routed: bool) -> None:
-    payload = {**row.payload, OWNER: {**row.payload[OWNER], "routed": routed}}
-    tx.add_notice(key, person, channel, row.text, payload, urgent=row.urgent)
+        keys = [f"{owner['key']}/{one.name}" + (f"/{number}" if number else "") for number in range(owner["round"] + 1)]
+        if not tx.arrivals(keys):
+            routed = {**payload, OWNER: {**owner, "routed": True}}
+            news = tx.add_notice(keys[-1], one.person, one.channel, text, routed, urgent=urgent) or news
+    return news
 
 
 def delivery(reader: Reader, told: Sequence[ReminderRow]) -> list[str]:

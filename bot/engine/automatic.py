@@ -10,6 +10,7 @@ from typing import Any
 from bot.core.automatic import STARTED, Automatic, rule_of
 from bot.core.errors import KeyturnError, Permanent, Refused
 from bot.core.events import Entry, Event
+from bot.engine.arrivals import Concerns, tell
 from bot.engine.lane import SHORTEST_NAP, nap_until
 from bot.engine.recipients import Recipients
 from bot.store.database import Database
@@ -98,11 +99,10 @@ class Starter:
                 return
             due = f"{row.next_due:%Y%m%d%H%M%S}" if row.next_due else ""
             text = f"The automatic rotation of {row.name} ({row.environment}) could not start: {problem}"
-            news = False
-            for recipient in to:
-                key = f"automatic-{row.name}-{row.environment}-{due}-{recipient.name}"
-                payload = {"alert": {"credential": row.name, "environment": row.environment, "what": "not-started"}}
-                news = tx.add_notice(key, recipient.person, recipient.channel, text[:1000], payload) or news
+            key = f"automatic-{row.name}-{row.environment}-{due}"
+            payload = {"alert": {"credential": row.name, "environment": row.environment, "what": "not-started"}}
+            concerns = Concerns(row.owner, row.name, row.environment, channel)
+            news = tell(tx, key, to, text[:1000], concerns, payload)
             if news or not to:
                 detail = {"environment": row.environment, "reason": problem[:300], "told": [one.name for one in to]}
                 tx.audit(Entry(Event.AUTOMATIC_FAILED, BOT, credential=row.name, detail=detail))

@@ -12,7 +12,7 @@ from typing import Any
 from bot.core.events import Entry, Event
 from bot.core.reminders import Rules
 from bot.core.windows import instant
-from bot.engine.arrivals import CLOSED_FOR
+from bot.engine.arrivals import CLOSED_FOR, Concerns, tell
 from bot.engine.lane import LONGEST_NAP
 from bot.engine.recipients import Recipients
 from bot.store.database import Database
@@ -66,8 +66,7 @@ class Owners:
             if not tx.put_setting_once(key, why[:300]):
                 return
             everybody = reached.after(len(reached.later))
-            for to in everybody:
-                tx.add_notice(f"{key}-{to.name}", to.person, to.channel, why, {}, urgent=True)
+            tell(tx, key, everybody, why, Concerns("", "", "", self._channel), urgent=True)
             detail = {"discovery": name, "told": [to.name for to in everybody], "error": why[:300]}
             tx.audit(Entry(Event.DISCOVERY_UNSEEN, "keyturn", detail=detail))
 

@@ -11,6 +11,7 @@ from datetime import timedelta
 from bot.core.errors import Refused
 from bot.core.events import Entry, Event
 from bot.core.incident import BOT, noted
+from bot.engine.arrivals import Concerns, tell
 from bot.engine.recipients import Recipient, Recipients
 from bot.store.database import Database
 from bot.store.records import CredentialRow, ReminderRow
@@ -57,7 +58,7 @@ class Watch:
                 told = ReminderRow(
                     one.name, one.environment, one.expires_at, tier, tx.now, tx.now, [each.name for each in to], ""
                 )
-                self._tell(tx, told, to, text)
+                self._tell(tx, told, row, to, text)
 
     def _moved(self, finder: Recipients, name: str, environment: str) -> None:
         """To the owner, and into an incident that is open because it expired."""
@@ -81,7 +82,7 @@ class Watch:
                         pass
             tier = f"{MOVED_TIER}{row.version}"
             told = ReminderRow(name, environment, row.expires_at, tier, tx.now, tx.now, [each.name for each in to], "")
-            self._tell(tx, told, to, text)
+            self._tell(tx, told, row, to, text)
 
     def _heard(
         self, finder: Recipients, name: str, environment: str
@@ -90,17 +91,20 @@ class Watch:
             found = reader.credential(name, environment)
         if not found:
             return None, ()
-        channel = str(found[0].detail.get("channel", "")) or self._channel
-        return found[0], finder.owner(found[0].owner, channel).to
+        return found[0], finder.owner(found[0].owner, self._place(found[0])).to
 
-    def _tell(self, tx: Transaction, told: ReminderRow, to: tuple[Recipient, ...], text: str) -> None:
+    def _place(self, row: CredentialRow) -> str:
+        return str(row.detail.get("channel", "")) or self._channel
+
+    def _tell(
+        self, tx: Transaction, told: ReminderRow, row: CredentialRow, to: tuple[Recipient, ...], text: str
+    ) -> None:
         key = f"{told.tier}-{told.credential}-{told.environment}-{told.expiry:%Y%m%d%H%M%S}"
         if not tx.put_setting_once(f"told.{key}", ""):
             return  # another replica did
         tx.add_reminders([told])
         payload = {"alert": {"credential": told.credential, "environment": told.environment, "what": told.tier}}
-        for recipient in to:
-            tx.add_notice(f"{key}-{recipient.name}", recipient.person, recipient.channel, text, payload)
+        tell(tx, key, to, text, Concerns(row.owner, row.name, row.environment, self._place(row)), payload)
         detail = {
             "environment": told.environment,
             "tiers": [told.tier],

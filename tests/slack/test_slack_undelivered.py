@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 
+from bot.contracts.adapter import Found
+from bot.core.automatic import Automatic
+from bot.core.errors import Permanent
 from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
 from bot.engine.arrivals import tell_owner, undelivered
+from bot.engine.automatic import Starter
+from bot.engine.owners import Owners
 from bot.engine.recipients import Recipient, Recipients
 from bot.store.database import Database
+from bot.store.records import CredentialRow
+from bot.store.writing import Transaction
 from playground.workspace.workspace import Workspace
 from tests.engine.keeping_stage import DAY, HOUR, MONDAY, PRODUCTION, Keep, declared
 from tests.slack.mail import Mail
@@ -193,4 +201,90 @@ def test_where_nobody_is_left_it_is_said_and_given_up(sqlite_database: Database,
     mail.pass_hours(0.5, each=5)
     (row,) = keep.audit("reminder.undelivered")
     assert "nobody can be told" in row.detail["why"]
+    assert not keep.notices(unsent=True)
+
+
+# --- word of what nobody started --------------------------------------------------------------------------------------
+
+
+def leftover(keep: Keep) -> str:
+    """An old version is about to expire."""
+    keep.system.held = [
+        Found("svc/a", "k1", "api-key", MONDAY - 80 * DAY, MONDAY + 20 * DAY),
+        Found("svc/a", "k2", "api-key", MONDAY - DAY, MONDAY + 300 * DAY),
+    ]
+    keep.declare(declared("key", "alice", None, "svc/a", channel="C0OPS"))
+    keep.discover()
+    keep.watch.turn()
+    return "k1 of key (production) expires on"
+
+
+def moved(keep: Keep) -> str:
+    """Somebody gave the same version a later date."""
+    for days in (40, 80):
+        keep.system.held = [Found("svc/a", "k1", "api-key", MONDAY - 80 * DAY, MONDAY + days * DAY)]
+        keep.declare(declared("key", "alice", None, "svc/a", channel="C0OPS"))
+        keep.discover()
+    keep.watch.turn()
+    return "moved by hand"
+
+
+def not_started(keep: Keep) -> str:
+    """Policy would rotate it, and cannot."""
+
+    def start(row: CredentialRow, reason: str, ahead: timedelta, kept: Callable[[Transaction], None]) -> None:
+        raise Permanent("no adapter offers it", "install it")
+
+    keep.declare(declared("key", "alice", channel="C0OPS"))
+    keep.rotated("key", MONDAY - 89 * DAY - HOUR)
+    with keep.database.begin() as tx:
+        tx.update_credential("key", PRODUCTION, starts_at=tx.now, remind_at=None, next_due=MONDAY + DAY - HOUR)
+    Starter(keep.database, start, (Automatic(),), keep.reminders.recipients).turn()
+    return "could not start: no adapter offers it; install it"
+
+
+@pytest.mark.parametrize("what", [leftover, moved, not_started], ids=lambda one: one.__name__)
+def test_what_its_owner_does_not_get_goes_to_the_next_of_the_route(
+    sqlite_database: Database, workspace: Workspace, what: Callable[[Keep], str]
+) -> None:
+    keep = Keep(sqlite_database, OWNED)
+    mail = Mail(keep, workspace)
+    workspace.deactivate("alice")
+    text = what(keep)
+    mail.pass_hours(0.5, each=5)
+    (failed,) = [row for row in keep.audit("reminder.undelivered") if "tiers" not in row.detail]
+    assert (failed.credential, failed.detail["environment"], failed.detail["to"]) == ("key", PRODUCTION, "@alice")
+    assert len([one for one in mail.read("bob") if text in one.words]) == 1
+    assert not [one for one in mail.read("carol") if text in one.words]
+    assert not keep.notices(unsent=True)
+
+
+def test_word_of_a_blind_discovery_reaches_those_of_a_team_whose_channel_is_archived(
+    sqlite_database: Database, workspace: Workspace
+) -> None:
+    keep = Keep(sqlite_database, Rules(route=("platform",)))
+    mail = Mail(keep, workspace)
+    workspace.archive("ops")
+    keep.system.breaks = (0, Permanent("its account was taken away", "give it back"))
+    for _ in range(5):
+        keep.discover()
+    Owners(keep.database, keep.rules, keep.reminders.recipients, "C0OPS").turn()
+    mail.pass_hours(0.5, each=5)
+    (failed,) = keep.audit("reminder.undelivered")
+    assert failed.detail["to"] == "C0OPS"
+    assert [len(mail.read(name)) for name in ("carol", "dave")] == [1, 1]
+    assert not keep.notices(unsent=True)
+
+
+def test_a_team_of_which_one_takes_no_messages_hears_once(sqlite_database: Database, workspace: Workspace) -> None:
+    keep = Keep(sqlite_database, OWNED)
+    mail = Mail(keep, workspace)
+    workspace.archive("ops")
+    workspace.deactivate("carol")
+    failed(keep, "platform")
+    with keep.database.begin() as tx:
+        tx.close_place("C0OPS", "is_archived")
+    mail.pass_hours(0.5, each=5)
+    assert [row.detail["to"] for row in keep.audit("reminder.undelivered")] == ["@carol"]
+    assert [len(mail.read(name)) for name in ("bob", "dave")] == [0, 1]
     assert not keep.notices(unsent=True)
