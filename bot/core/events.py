@@ -65,6 +65,7 @@ class Event(StrEnum):
     INCIDENT_CLOSED = "incident.closed"
     INCIDENT_PASSED = "incident.stages-passed"
     CALLERS_TOLD = "incident.callers-told"
+    CALLERS_MISSED = "incident.callers-not-told"
     MATERIAL_KEPT = "step.material-kept"
     TROUBLE_INTENT = "trouble.intent"
     TROUBLE_OUTCOME = "trouble.outcome"

@@ -203,6 +203,7 @@ _TOLD = frozenset(
         Event.INCIDENT_CLOSED,
         Event.INCIDENT_PASSED,
         Event.CALLERS_TOLD,
+        Event.CALLERS_MISSED,
         Event.TAKEN_OVER,
     }
 )

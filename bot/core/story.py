@@ -264,6 +264,9 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
     Event.INCIDENT_CLOSED: lambda who, d: f"{who} closed the incident{_because(d)}",
     Event.INCIDENT_PASSED: lambda who, d: "Every stage of the incident is passed",
     Event.CALLERS_TOLD: lambda who, d: f"Affected callers were told{_because(d, 'text')}",
+    Event.CALLERS_MISSED: lambda who, d: (
+        f"Affected callers in {_word(d, 'to', 'a channel')} were not told{_because(d, 'why')}"
+    ),
     Event.MATERIAL_KEPT: lambda who, d: f"{_step(d)} waits{_because(d, 'why')}",
     Event.INTENT: _intent,
     Event.REFUSED: lambda who, d: f"{who} was refused{_because(d, 'because') or _because(d) or _because(d, 'code')}",

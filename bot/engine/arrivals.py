@@ -23,7 +23,8 @@ from bot.store.writing import Transaction
 CLOSED_FOR = timedelta(days=1)
 """How long a place that did not take a message gets no others; then it is tried again."""
 OWNER = "owner"
-KINDS = ("reminder", "digest", "alert", OWNER)
+CALLERS = "callers"
+KINDS = ("reminder", "digest", "alert", OWNER, CALLERS)
 """What is sent to whom a credential concerns, rather than to who asked for something."""
 LISTED = 30
 """Credentials that one row of the audit names; it counts the others."""
@@ -88,10 +89,27 @@ def undelivered(tx: Transaction, row: NoticeRow, why: str) -> None:
     if isinstance(about, Mapping):
         detail = {"environment": str(about.get("environment", "")), "to": to, "why": why, "notice": row.key}
         tx.audit(Entry(Event.UNDELIVERED, "keyturn", credential=str(about.get("credential", "")), detail=detail))
+    callers = row.payload.get(CALLERS)
+    if isinstance(callers, Mapping):
+        _callers_missed(tx, row, callers, why)
     owner = row.payload.get(OWNER)
     if isinstance(owner, Mapping) and owner.get("routed"):
         again = {**row.payload, OWNER: {**owner, "routed": False, "round": owner["round"] + 1}}
         tx.add_notice(f"{row.key}/again", row.person, row.channel, row.text, again, urgent=row.urgent)
+
+
+def tell_callers(tx: Transaction, rotation: Rotation, key: str, channel: str, text: str) -> None:
+    """Tell a channel of those who use a credential; its incident hears where that channel takes no messages."""
+    about = {"rotation": rotation.number, "credential": rotation.plan.credential, "channel": rotation.channel}
+    tx.add_notice(key, "", channel, text, {CALLERS: about}, urgent=True)
+
+
+def _callers_missed(tx: Transaction, row: NoticeRow, about: Mapping[str, Any], why: str) -> None:
+    text = f"The callers in {row.channel} were not told what this meant ({why}): tell them in another way."
+    payload = {"rotation": about["rotation"], "incident": True, "broadcast": True}
+    tx.add_notice(f"{row.key}/missed", "", about["channel"], text, payload, urgent=True)
+    detail = {"to": row.channel, "why": why, "notice": row.key}
+    tx.audit(Entry(Event.CALLERS_MISSED, "keyturn", f"R-{about['rotation']}", about["credential"], detail))
 
 
 def tell_owner(tx: Transaction, rotation: Rotation, key: str, text: str) -> None:

@@ -13,6 +13,7 @@ from bot.core.events import Entry, Event
 from bot.core.plan import DESTROYS, Plan
 from bot.core.review import INTEGRITY, review, unanswered
 from bot.core.rotation import FINISHED, Advanced, Happening, Kept, Opened, Rotation, Stage
+from bot.engine.arrivals import tell_callers
 from bot.engine.incident_facts import facts_of, recovery_of, summary_of
 from bot.store.reading import Reader
 from bot.store.records import CredentialRow
@@ -135,6 +136,6 @@ def _tell_callers(tx: Transaction, before: Rotation | None, after: Rotation) -> 
     rows = tx.credential(after.plan.credential, after.plan.environment)
     others = [str(one) for one in (rows[0].detail.get("callers") or () if rows else ()) if one != after.channel]
     for other in others:
-        tx.add_notice(f"{key}-{other}", "", other, text, {}, urgent=True)
+        tell_callers(tx, after, f"{key}-{other}", other, text)
     detail = {"text": text, "channels": [one for one in (after.channel, *others) if one]}
     tx.audit(Entry(Event.CALLERS_TOLD, after.steps[i].by, after.id, after.plan.credential, detail))

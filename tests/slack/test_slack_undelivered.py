@@ -11,10 +11,14 @@ import pytest
 from bot.contracts.adapter import Found
 from bot.core.automatic import Automatic
 from bot.core.errors import Permanent
+from bot.core.expiry import EXPIRED, stages
+from bot.core.incident import opened
 from bot.core.policy import PersonKind
 from bot.core.reminders import Rules, Stage
+from bot.core.rotation import Stage as Progress
 from bot.engine.arrivals import tell_owner, undelivered
 from bot.engine.automatic import Starter
+from bot.engine.expiry import follow_expiry, open_expiry
 from bot.engine.owners import Owners
 from bot.engine.recipients import Recipient, Recipients
 from bot.store.database import Database
@@ -288,3 +292,26 @@ def test_a_team_of_which_one_takes_no_messages_hears_once(sqlite_database: Datab
     assert [row.detail["to"] for row in keep.audit("reminder.undelivered")] == ["@carol"]
     assert [len(mail.read(name)) for name in ("bob", "dave")] == [0, 1]
     assert not keep.notices(unsent=True)
+
+
+def test_the_incident_hears_which_of_its_callers_were_not_told(sqlite_database: Database, workspace: Workspace) -> None:
+    keep = Keep(sqlite_database, OWNED)
+    mail = Mail(keep, workspace)
+    team, shop, closed = (workspace.place("bob", name).id for name in ("ops", "security", "partner-api"))
+    keep.declare(replace(declared("key"), detail={"channel": team, "callers": [shop, closed]}))
+    workspace.archive("partner-api")
+    plan = replace(samples.plan(credential="key"), environment=PRODUCTION, word=EXPIRED, steps=stages())
+    with keep.database.begin() as tx:
+        rotation = open_expiry(tx, plan, team)
+        tx.save_incident(None, *opened(rotation.number, "key", PRODUCTION, private=False, by="alice", now=tx.now))
+        done = tuple(replace(step, stage=Progress.DONE, by="alice") for step in rotation.steps)
+        follow_expiry(tx, rotation, replace(rotation, steps=done))
+    for _ in range(4):
+        mail.turn()
+    assert len([one for one in workspace.messages("security") if "of key (production) expired" in one.words]) == 1
+    (missed,) = keep.audit("incident.callers-not-told")
+    assert (missed.rotation, missed.credential) == (rotation.id, "key")
+    assert (missed.detail["to"], missed.detail["why"]) == (closed, "is_archived")
+    assert keep.audit("reminder.undelivered") == [], "the next incident would count it as a reminder"
+    text = f"The callers in {closed} were not told what this meant (is_archived): tell them in another way."
+    assert [one.words for one in workspace.messages("ops") if text in one.words]
