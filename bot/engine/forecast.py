@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 from bot.contracts.inventory import Forecast, Week
-from bot.core.policy import Target
+from bot.contracts.people import Directory
+from bot.core.policy import Policy, Target
 from bot.core.windows import Calendar
 from bot.store.records import CredentialRow
 
@@ -25,13 +26,42 @@ class _Load:
     automatic: int = 0
 
 
+class Approvals:
+    """Whether somebody could approve what is due; every group is read once."""
+
+    def __init__(self, policy: Policy, directory: Directory) -> None:
+        self._policy = policy
+        self._directory = directory
+        self._members: dict[str, frozenset[str] | None] = {}
+        self._told: dict[tuple[str, str, str], str] = {}
+
+    def gap(self, target: Target) -> str:
+        """Why too few people could, or that it is not known; empty when enough could."""
+        key = (target.kind, target.environment, target.owner)
+        if key not in self._told:
+            self._told[key] = self._gap(target)
+        return self._told[key]
+
+    def _gap(self, target: Target) -> str:
+        needed = self._policy.needed_groups(target)
+        if new := needed - self._members.keys():
+            self._members |= dict.fromkeys(new) | dict(self._directory.groups(new))
+        groups = {name: self._members[name] for name in needed}
+        if why := self._policy.hopeless(target, groups):
+            return why
+        unknown = sorted(name for name, members in groups.items() if members is None)
+        if unknown and self._policy.hopeless(target, groups | dict.fromkeys(unknown, frozenset())):
+            return f"whether enough people could approve is not known, nor who is in {', '.join(unknown)}"
+        return ""
+
+
 def forecast(
     rows: Iterable[CredentialRow],
     now: datetime,
     days: int,
     calendar: Calendar,
     automatic: Callable[[Target], bool],
-    hopeless: Callable[[Target], str],
+    gap: Callable[[Target], str],
 ) -> Forecast:
     """Goes through what is due, one at a time; keeps sums and the first names only. What is late is due this week."""
     first = _monday(now.date())
@@ -54,7 +84,7 @@ def forecast(
         freeze = calendar.freeze_at(row, due)
         if freeze is not None:
             frozen.setdefault(freeze.name, Counter())[f"until {freeze.end:%Y-%m-%d %H:%M} UTC"] += 1
-        if why := hopeless(row):
+        if why := gap(row):
             gaps[f"{row.kind} in {row.environment}: {why}"] += 1
     return Forecast(
         weeks=tuple(Week(begin, tuple(load.names), load.count, load.automatic) for begin, load in weeks.items()),

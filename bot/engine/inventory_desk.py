@@ -138,21 +138,13 @@ class InventoryDesk:
         return [Told(one.expiry, one.tier, one.told_at, tuple(one.told)) for one in told]
 
     def forecast(self, call: Call, days: int = 90) -> Forecast:
-        """The load of the weeks to come, read a page at a time."""
+        """The load of the weeks to come, read a page at a time. For a worker: it asks Slack who is in groups."""
         if not 1 <= days <= LONGEST_FORECAST:
             raise Refused(f"A forecast looks 1 to {LONGEST_FORECAST} days ahead: forecast 90.", code="usage")
         now = self._database.now()
-        checked: dict[tuple[str, str, str], str] = {}
-
-        def hopeless(target: Target) -> str:
-            key = (target.kind, target.environment, target.owner)
-            if key not in checked:
-                groups = self._directory.remembered(self._policy.needed_groups(target))
-                checked[key] = self._policy.hopeless(target, groups)
-            return checked[key]
-
         rows = self._due_within(call, now + timedelta(days=days))
-        found = outlook.forecast(rows, now, days, self._calendar, self._automatic, hopeless)
+        gap = outlook.Approvals(self._policy, self._directory).gap
+        found = outlook.forecast(rows, now, days, self._calendar, self._automatic, gap)
         if not self._shown.sees(call, _Anything()):
             return found
         with self._database.read() as reader:

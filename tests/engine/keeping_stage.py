@@ -11,7 +11,7 @@ from bot.contracts.adapter import Discovery, Found, Run
 from bot.contracts.command import Call, Need
 from bot.core.automatic import Automatic
 from bot.core.discovered import Find
-from bot.core.policy import Person, PersonKind, Policy, Role, Who
+from bot.core.policy import ApprovalRule, Person, PersonKind, Policy, Role, Who
 from bot.core.reminders import Rules
 from bot.core.windows import Calendar
 from bot.engine.discoveries import Discoveries
@@ -40,6 +40,7 @@ class People:
         self.away: dict[str, PersonKind] = {}
         self.members = {name: set(members) for name, members in GROUPS.items()}
         self.down = False
+        self._read: set[str] = set()
 
     def person(self, account: str) -> Person:
         found = self._policy.resolve_person(account)
@@ -50,10 +51,11 @@ class People:
         return self.person(account)
 
     def groups(self, names: Any) -> Mapping[str, frozenset[str] | None]:
+        self._read |= set() if self.down else set(names)
         return {name: None if self.down else frozenset(self.members.get(name, ())) for name in names}
 
     def remembered(self, names: Any) -> Mapping[str, frozenset[str] | None]:
-        return self.groups(names)
+        return {name: frozenset(self.members.get(name, ())) if name in self._read else None for name in names}
 
 
 class Listed(Discovery):
@@ -90,11 +92,12 @@ class Keep:
         calendar: Calendar | None = None,
         at: datetime | None = MONDAY,
         may: frozenset[Need] = frozenset(Need) - {Need.APPROVE},
+        approvals: tuple[ApprovalRule, ...] = (),
     ) -> None:
         self.database = database
         everything = Role("all", Who(everyone=True), may)
         people = tuple(Person(name, slack_ids=frozenset({f"U0{name.upper()}"}), os_user=name) for name in NAMES)
-        self.policy = Policy(people, frozenset(GROUPS), (everything,))
+        self.policy = Policy(people, frozenset(GROUPS), (everything,), approvals)
         self.people = People(self.policy)
         self.rules = rules or Rules()
         self.setting = Setting(self.rules, automatic, calendar or Calendar(), {"default": "C0DEFAULT"})

@@ -10,7 +10,7 @@ import pytest
 
 from bot.contracts.inventory import Filters
 from bot.core.errors import Permanent, Refused
-from bot.core.policy import Need
+from bot.core.policy import ApprovalRule, Need, Who
 from bot.core.windows import Calendar, Freeze
 from bot.engine.forecast import CROWD
 from bot.store.database import Database
@@ -289,6 +289,26 @@ def test_a_forecast_tells_load_collisions_and_gaps(database: Database) -> None:
     for days in (0, 400):
         with pytest.raises(Refused):
             keep.desk.forecast(keep.call(), days)
+
+
+@pytest.mark.parametrize(
+    ("down", "empty", "told"),
+    [
+        (False, False, ""),
+        (False, True, "start needs 1 approver and 0 people may approve (security has no members)"),
+        (True, False, "whether enough people could approve is not known, nor who is in security"),
+    ],
+    ids=["it has members", "it is empty", "Slack is away"],
+)
+def test_a_forecast_asks_who_is_in_the_groups_that_approve(
+    sqlite_database: Database, down: bool, empty: bool, told: str
+) -> None:
+    keep = Keep(sqlite_database, approvals=(ApprovalRule(who=Who(groups=frozenset({"security"}))),))
+    aged(keep, 60)
+    keep.people.down = down
+    if empty:
+        keep.people.members["security"] = set()
+    assert keep.desk.forecast(keep.call(), 90).gaps == ((f"api-key in production: {told} (1 due).",) if told else ())
 
 
 def test_an_intent_has_its_effect_once(keep: Keep) -> None:
