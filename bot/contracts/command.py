@@ -273,8 +273,8 @@ class Rotations(Protocol):
         """What the person may see, by due date."""
         ...
 
-    def recent(self, call: Call, *, only_open: bool, limit: int = 20) -> Sequence[Summary]:
-        """Rotations that the person may see, newest first."""
+    def recent(self, call: Call, *, only_open: bool, requested: bool = False, limit: int = 20) -> Sequence[Summary]:
+        """Rotations that the person may see, newest first; those that are `requested` wait for approvals."""
         ...
 
     def history(self, call: Call, text: str, *, limit: int = 100) -> Sequence[HistoryLine]:

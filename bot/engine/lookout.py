@@ -10,7 +10,7 @@ from bot.contracts.people import Directory
 from bot.core.errors import Refused
 from bot.core.expiry import shows, speaks_of
 from bot.core.policy import Policy, Target
-from bot.core.rotation import Rotation
+from bot.core.rotation import Rotation, State
 from bot.core.words import rotation_number
 from bot.engine.inventory_views import cursor_of, place_of, view
 from bot.engine.library import Library
@@ -69,10 +69,11 @@ class Lookout:
             rows = reader.credentials(limit=limit, offset=offset)
             return [view(reader, row) for row in rows if self.sees(call, row)]
 
-    def recent(self, call: Call, *, only_open: bool, limit: int = 20) -> Sequence[Summary]:
-        """Rotations that the person may see, newest first."""
+    def recent(self, call: Call, *, only_open: bool, requested: bool = False, limit: int = 20) -> Sequence[Summary]:
+        """Rotations that the person may see, newest first; those that are `requested` wait for approvals."""
+        states = (State.REQUESTED,) if requested else None
         with self._database.read() as reader:
-            rows = reader.rotations(under_way=only_open, limit=limit)
+            rows = reader.rotations(under_way=only_open and not requested, states=states, limit=limit)
             return [_summary(reader, row) for row in rows if self.sees(call, Named.of(row))]
 
     def history(self, call: Call, text: str, *, limit: int = 100) -> Sequence[HistoryLine]:

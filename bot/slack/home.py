@@ -36,6 +36,8 @@ class Board:
     findings: Sequence[Finding] = ()
     more_running: bool = False
     """Whether more are open than are shown."""
+    more_asked: bool = False
+    """Whether older requests may wait, which nobody has looked through."""
 
 
 def home(board: Board) -> dict[str, Any]:
@@ -53,6 +55,8 @@ def home(board: Board) -> dict[str, Any]:
         ),
         rank=0,
     )
+    if board.more_asked:
+        page.add(context("_Older requests may wait too: only the newest were looked through._"), rank=1)
     running = [_open(one) for one in board.running]
     page.add(header("Open rotations"), *_lines(running, "No rotation is open."), rank=1)
     if board.more_running:

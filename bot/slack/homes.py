@@ -28,7 +28,7 @@ MOST_WATCHED = 500
 BETWEEN_SECONDS = 10.0
 """Between two publications for the same person, unless they open it again."""
 PER_TURN = 3
-MOST_OPEN, MOST_SHOWN, MOST_GROUPS = 60, 20, 8
+MOST_ASKED, MOST_SHOWN, MOST_GROUPS = 60, 20, 8
 COUNTED_SECONDS = 10.0
 """How long counts of the whole inventory are good enough."""
 EVER = timedelta(days=3660)
@@ -147,9 +147,10 @@ class Homes:
         if person.kind is not PersonKind.MEMBER:
             return Board((), (), (), refused="keyturn works for full members of this workspace only.")
         call = Call("status", Need.SEE, person)
-        running = self._rotations.recent(call, only_open=True, limit=MOST_OPEN)
-        asked = [self._rotations.find(call, f"R-{one.number}") for one in running if one.state == "requested"]
-        waiting = self._waiting(person, running, {one.number: one for one in asked})
+        running = self._rotations.recent(call, only_open=True, limit=MOST_SHOWN + 1)
+        requests = self._rotations.recent(call, only_open=True, requested=True, limit=MOST_ASKED)
+        asked = [self._rotations.find(call, f"R-{one.number}") for one in requests]
+        waiting = self._waiting(person, requests, {one.number: one for one in asked})
         owners = self._owners(call.person)
         mine = self._owned(call, owners)
         return Board(
@@ -162,14 +163,15 @@ class Homes:
             counts=self._counts(call),
             findings=self._findings(call, owners),
             more_running=len(running) > MOST_SHOWN,
+            more_asked=len(requests) == MOST_ASKED,
         )
 
-    def _waiting(self, person: Person, running: Sequence[Summary], asked: Mapping[int, Rotation]) -> list[Summary]:
+    def _waiting(self, person: Person, requests: Sequence[Summary], asked: Mapping[int, Rotation]) -> list[Summary]:
         """Requests that the person may approve: by the frozen list where there is one, by membership otherwise."""
         found = []
-        for one in running:
-            rotation = asked.get(one.number)
-            if rotation is None or any(vote.person == person.id for vote in rotation.votes):
+        for one in requests:
+            rotation = asked[one.number]
+            if any(vote.person == person.id for vote in rotation.votes):
                 continue
             if rotation.eligible is not None:
                 may = person.id in rotation.eligible

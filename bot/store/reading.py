@@ -209,6 +209,8 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, PageReader, Counting
             query = query.where(ROTATION.c.credential.in_(credentials))
         if states is not None:
             query = query.where(ROTATION.c.state.in_([state.value for state in states]))
+            if OPEN.issuperset(states):
+                query = query.where(_is_open)  # which an index knows
         if under_way:
             query = query.where(or_(_is_open, OVERLAP.c.state.in_(("blocked", "retiring"))))
         if before is not None:

@@ -14,6 +14,7 @@ from bot.store.records import Declared
 from playground.workspace.blocks import check_view
 from playground.workspace.records import Delivery
 from tests.slack.conftest import House
+from tests.store import samples
 
 NOW = datetime(2026, 11, 26, tzinfo=UTC)
 HOSTILE = "<!channel> <@U0BOB> *x* `y` & \u202e"
@@ -50,6 +51,34 @@ def test_what_is_late_comes_first_with_its_next_actions(house: House) -> None:
     assert view.buttons[:4] == [f"credential:{word}" for word in ("start", "snooze", "not-mine", "plan")]
     house.workspace.click("alice", "home", "credential:start")
     house.modal("alice", "Rotate door-key")
+
+
+def ask_for(house: House, *names: str) -> None:
+    """Requests for credentials that nobody rotates."""
+    for name in names:
+        samples.request(house.bot.database, name)
+
+
+def under_approval(house: House, user: str = "bob") -> str:
+    """What stands under the first heading, once it is there."""
+    house.workspace.open_home(user)
+    view = house.wait(lambda: house.workspace.home(user))
+    return view.words.split("Open rotations")[0]
+
+
+def test_a_request_is_found_behind_all_that_is_under_way(house: House) -> None:
+    ask_for(house, "asked", *(f"busy-{n}" for n in range(61)))
+    with house.bot.database.begin() as tx:
+        tx.connection.exec_driver_sql("UPDATE rotation SET state = 'held' WHERE number > 1")
+    said = under_approval(house)
+    assert "R-1" in said
+    assert "Nothing waits" not in said
+    assert "Older requests" not in said
+
+
+def test_where_more_wait_than_are_looked_through_it_is_said(house: House) -> None:
+    ask_for(house, *(f"asked-{n}" for n in range(60)))
+    assert "Older requests may wait too" in under_approval(house)
 
 
 def test_what_chat_changed_stands_beside_the_file() -> None:
