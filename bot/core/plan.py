@@ -125,7 +125,10 @@ class Plan:
     reason: str
     inputs: Mapping[str, Any]
     facts: Mapping[str, Mapping[str, Any]]
-    """name -> {value, source, read, with, type, bound, at_most, title}; `at_most` in seconds"""
+    """name -> {value, source, read, with, type, bound, at_most, title}; `at_most` in seconds
+
+    Of a revocation also `needed: false` for those that no step of it uses: they are for people to see.
+    """
     steps: tuple[PlannedStep, ...]
     before: tuple[str, ...]
     arguments: Mapping[str, Any]
@@ -317,7 +320,10 @@ def reviewed(plan: Plan) -> str:
 
 
 def binding_digest(data: Mapping[str, Any]) -> str:
-    """The digest of a plan's JSON. Of a fact that may move within bounds, it covers the bounds and not the reading."""
+    """The digest of a plan's JSON. Of a fact that may move within bounds, it covers the bounds and not the reading.
+
+    What no step needs is not covered: an emergency is not asked for again because of it.
+    """
     facts = {
         name: {
             key: value
@@ -325,5 +331,6 @@ def binding_digest(data: Mapping[str, Any]) -> str:
             if key != "source" and (key != "value" or fact.get("bound", "same") == "same")
         }
         for name, fact in data["facts"].items()
+        if fact.get("needed", True)
     }
     return digest({**data, "facts": facts})

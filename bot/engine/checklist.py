@@ -9,7 +9,7 @@ from bot.contracts.command import Summary
 from bot.core import duration
 from bot.core.plan import Plan
 from bot.core.rotation import Box
-from bot.engine.planner import Subject
+from bot.engine.planner import Access, Subject
 
 BY = "keyturn"
 RECENT = timedelta(days=7)
@@ -29,21 +29,23 @@ class Boxes:
         self._members = members
         self._now = now
 
-    def boxes(self, subject: Subject, plan: Plan, missing: Mapping[str, tuple[str, ...]]) -> tuple[Box, ...]:
+    def boxes(self, subject: Subject, plan: Plan, access: Access) -> tuple[Box, ...]:
         """One box per line of `before:`, in the runbook's order."""
         checks = {
-            "access": lambda: self._access(plan, missing),
+            "access": lambda: self._access(access),
             "incidents": lambda: self._incidents(subject),
             "rollback-plan": lambda: self._rollback(plan),
             "contacts": lambda: self._contacts(plan),
         }
         return tuple(checks[name]() if name in checks else Box(name) for name in plan.before)
 
-    def _access(self, plan: Plan, missing: Mapping[str, tuple[str, ...]]) -> Box:
-        lacking = [f"{adapter}: {', '.join(what)}" for adapter, what in missing.items() if what]
-        if lacking:
-            return Box("access", evidence="missing " + "; ".join(lacking))
-        asked = ", ".join(sorted(missing)) or "no system"
+    def _access(self, access: Access) -> Box:
+        lacking = [f"{adapter}: {', '.join(what)}" for adapter, what in access.missing.items() if what]
+        told = ["missing " + "; ".join(lacking)] if lacking else []
+        told += [f"{adapter} could not be asked: {why}" for adapter, why in access.unknown.items()]
+        if told:
+            return Box("access", evidence="; ".join(told))
+        asked = ", ".join(sorted(access.missing)) or "no system"
         return Box("access", True, BY, f"permissions of every step confirmed by {asked}")
 
     def _incidents(self, subject: Subject) -> Box:

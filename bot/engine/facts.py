@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -15,30 +15,60 @@ from bot.core.errors import KeyturnError, Permanent, Refused
 from bot.core.facts import looked_up, waves
 from bot.core.plan import Plan
 from bot.core.rotation import Rotation
-from bot.core.runbook import FactSource, Runbook
+from bot.core.runbook import FactSource, Runbook, StepBase, uses_of
 from bot.core.template import TemplateError, evaluate_span, moment, references
 from bot.engine.scope import parameters, scope_of, scope_of_plan
 
 
-def read_facts(registry: Registry, runbook: Runbook, plan: Plan, run: Run) -> dict[str, dict[str, Any]]:
+def read_facts(
+    registry: Registry, runbook: Runbook, plan: Plan, run: Run, needed: Collection[str] | None = None
+) -> tuple[dict[str, dict[str, Any]], tuple[str, ...]]:
     """Every fact, those at the same time that do not look each other up: an emergency waits for few answers.
 
-    Raises `Refused` for what cannot be read or is out of bounds.
+    Raises `Refused` for what cannot be read or is out of bounds. Where it is said which are `needed`, the others are
+    for people to see: no approval binds to them, and one that fails is left out and told as a warning.
     """
     found: dict[str, dict[str, Any]] = {}
-    groups = _groups(registry, runbook)
+    warnings: list[str] = []
+    groups, _ = _groups(registry, runbook)
     if not groups:
-        return {}
+        return {}, ()
     most = max(len(group) for group in groups)
     with ThreadPoolExecutor(max_workers=min(8, most), thread_name_prefix="fact") as pool:
         for group in groups:
             known = replace(plan, facts=dict(found))
             read = {name: pool.submit(_fact, registry, name, runbook.facts[name], known, run) for name in group}
-            found |= {name: future.result() for name, future in read.items()}
-    return {name: found[name] for name in runbook.facts}
+            for name, future in read.items():
+                aside = needed is not None and name not in needed
+                try:
+                    found[name] = future.result() | ({"needed": False} if aside else {})
+                except KeyturnError as error:
+                    if not aside:
+                        raise
+                    why = str(error) if isinstance(error, Refused) else f"{name} cannot be read: {error}"
+                    warnings.append(f"{why.rstrip('.')}; no step of this plan needs it")
+    return {name: found[name] for name in runbook.facts if name in found}, tuple(warnings)
 
 
-def _groups(registry: Registry, runbook: Runbook) -> list[list[str]]:
+def facts_for(registry: Registry, runbook: Runbook, steps: Iterable[StepBase]) -> frozenset[str]:
+    """The facts that these steps or the names in `replaced` look up, and those that are looked up for them."""
+    given: list[Any] = [dict(runbook.replaced)]
+    for step in steps:
+        given.append(step.model_dump(mode="json", by_alias=True, exclude={"by_hand"}))
+        for _, word, own in uses_of(step):
+            part = registry.part(word)
+            takes = part.Params.model_fields.keys() - own.keys() if part is not None else ()
+            given.append({name: value for name, value in runbook.with_.items() if name in takes})
+    wanted = {found.name for found in references(given) if found.scope == "facts"}
+    groups, needs = _groups(registry, runbook)
+    for name in (name for group in reversed(groups) for name in group):
+        if name in wanted:
+            wanted |= needs[name]
+    return frozenset(wanted)
+
+
+def _groups(registry: Registry, runbook: Runbook) -> tuple[list[list[str]], dict[str, frozenset[str]]]:
+    """The facts in the order in which they can be read, and what each of them looks up."""
     needs = {}
     for name, source in runbook.facts.items():
         part = registry.part(source.read)
@@ -46,7 +76,7 @@ def _groups(registry: Registry, runbook: Runbook) -> list[list[str]]:
     groups, circle = waves(needs)
     if circle:
         raise Refused(f"the facts {', '.join(circle)} look each other up, so none of them can be read.", code="circle")
-    return groups
+    return groups, needs
 
 
 def _fact(registry: Registry, name: str, source: FactSource, plan: Plan, run: Run) -> dict[str, Any]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -13,7 +14,7 @@ from bot.contracts.adapter import Effect, Operation, Run, Secrets
 from bot.contracts.command import Draft
 from bot.contracts.registry import Registry
 from bot.core import duration
-from bot.core.errors import KeyturnError, Refused
+from bot.core.errors import KeyturnError, Permanent, Refused
 from bot.core.expiry import stages
 from bot.core.plan import EXPIRED, READS, Plan, PlannedStep
 from bot.core.policy import ApprovalRule
@@ -33,7 +34,7 @@ from bot.core.runbook import (
     uses_of,
 )
 from bot.core.template import evaluate, evaluate_span, references
-from bot.engine.facts import read_facts
+from bot.engine.facts import facts_for, read_facts
 from bot.engine.needs import Use, known_of, needed, uses_of_steps
 from bot.engine.scope import scope_of_plan
 
@@ -71,10 +72,20 @@ class Runbooks(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What the adapters of a plan say about its permissions."""
+
+    missing: Mapping[str, tuple[str, ...]]
+    """Adapter -> what it lacks, nothing where all is well."""
+    unknown: Mapping[str, str]
+    """Adapter -> why it could not be asked."""
+
+
 class Checklist(Protocol):
     """Ticks what can be checked; see `bot.engine.checklist`."""
 
-    def boxes(self, subject: Subject, plan: Plan, missing: Mapping[str, tuple[str, ...]]) -> tuple[Box, ...]: ...
+    def boxes(self, subject: Subject, plan: Plan, access: Access) -> tuple[Box, ...]: ...
 
 
 class Planner:
@@ -97,17 +108,20 @@ class Planner:
         self._now = now
 
     def draft(self, subject: Subject, requester: str, reason: str, word: str = "start", order: str = "") -> Draft:
-        """Everything that a person sees before starting. Raises `Refused` with what is missing."""
-        plan = self.plan(subject, requester, reason, word, order)
-        run = self._run(subject, requester)
-        missing = self._registry.access(self._needed(plan), run)
-        warnings = [f"{adapter} lacks {', '.join(what)}; {GRANT}" for adapter, what in missing.items() if what]
+        """Everything that a person sees before starting. Raises `Refused` with what is missing.
+
+        A system that cannot be asked now what it allows is a warning: it may be down because of the emergency.
+        """
+        plan, warnings = self._made(subject, requester, reason, word, order)
+        access = self._access(self._needed(plan), self._run(subject, requester))
+        warnings += [f"{adapter} lacks {', '.join(what)}; {GRANT}" for adapter, what in access.missing.items() if what]
+        warnings += [f"{adapter} could not be asked what it allows: {why}" for adapter, why in access.unknown.items()]
         if subject.reviewed_runbook and not plan.reviewed_by:
             warnings.append(self._unreviewed(subject))
         now = self._now()
         waits, forward, whole = timeline(plan, now)
         retired = now + whole if plan.promotion < len(plan.steps) else None
-        boxes = self._checklist.boxes(subject, plan, missing)
+        boxes = self._checklist.boxes(subject, plan, access)
         return Draft(plan, boxes, now + forward, retired, tuple(warnings), waits, self._orders(subject, plan))
 
     def _orders(self, subject: Subject, plan: Plan) -> Mapping[str, Mapping[str, str]]:
@@ -124,10 +138,15 @@ class Planner:
     def plan(self, subject: Subject, requester: str, reason: str, word: str = "start", order: str = "") -> Plan:
         """Read facts, resolve words, freeze. Two calls on an unchanged world give the same digest.
 
-        `word` is `start`, `revoke` or `expired`; `order` of a revocation is the runbook's own when empty.
+        `word` is `start`, `revoke` or `expired`; `order` of a revocation is the runbook's own when empty. A revocation
+        needs those facts alone that its steps use.
         """
+        return self._made(subject, requester, reason, word, order)[0]
+
+    def _made(self, subject: Subject, requester: str, reason: str, word: str, order: str) -> tuple[Plan, list[str]]:
+        """The plan, and what could not be read for it and need not be."""
         if word == EXPIRED:
-            return self._guided(subject, requester, reason)
+            return self._guided(subject, requester, reason), []
         runbook, content_hash = self._runbooks.get(subject.runbook)
         reviewed = runbook.reviewed is not None and self._runbooks.why_unreviewed(subject.runbook) is None
         if subject.reviewed_runbook and not reviewed and word == "start":  # an emergency is only warned
@@ -176,11 +195,12 @@ class Planner:
             break_glass=rule.break_glass,
         )
         run = self._run(subject, requester)
-        facts = read_facts(self._registry, runbook, empty, run)
+        needed = facts_for(self._registry, runbook, [step for _, step in sections]) if emergency else None
+        facts, warnings = read_facts(self._registry, runbook, empty, run, needed)
         looked_up = replace(empty, facts=facts)
         scope = scope_of_plan(looked_up)
         steps = tuple(self._planned(section, step, runbook.with_, scope) for section, step in sections)
-        return replace(looked_up, steps=steps)
+        return replace(looked_up, steps=steps), list(warnings)
 
     def _unreviewed(self, subject: Subject) -> str:
         why = self._runbooks.why_unreviewed(subject.runbook)
@@ -256,6 +276,20 @@ class Planner:
                 effect = Effect(part.effect).value
         planned = step.model_copy(update={"by_hand": None})  # for people without the bot, and nothing that it does
         return PlannedStep(section, planned, effect, tuple(dict.fromkeys(needs)))
+
+    def _access(self, needed: Mapping[str, Collection[str]], run: Run) -> Access:
+        """Ask all adapters at the same time: one that does not answer takes no time from the others."""
+        with ThreadPoolExecutor(max_workers=max(1, min(8, len(needed))), thread_name_prefix="access") as pool:
+            asked = {name: pool.submit(self._registry.access, {name: needed[name]}, run) for name in sorted(needed)}
+        missing: dict[str, tuple[str, ...]] = {}
+        unknown: dict[str, str] = {}
+        for name, answer in asked.items():
+            try:
+                missing |= answer.result()
+            except KeyturnError as error:
+                hint = error.hint if isinstance(error, Permanent) else ""
+                unknown[name] = f"{error}; {hint}" if hint else str(error)
+        return Access(missing, unknown)
 
     def _needed(self, plan: Plan) -> dict[str, set[str]]:
         """What each adapter has to allow for the plan: for its steps and for its facts."""
@@ -364,7 +398,9 @@ def changes(before: Plan, after: Plan) -> tuple[str, ...]:
 
 def _seen(plan: Mapping[str, Any], name: str) -> Any:
     fact = plan["facts"].get(name)
-    return None if fact is None else {k: v for k, v in fact.items() if k in ("value", "bound", "at_most")}
+    if fact is None or not fact.get("needed", True):
+        return None
+    return {k: v for k, v in fact.items() if k in ("value", "bound", "at_most")}
 
 
 def resolved(plan: Plan, name: str, outputs: Mapping[str, Any]) -> str:

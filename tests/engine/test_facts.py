@@ -82,7 +82,7 @@ def read(runbook: Runbook, world: Mapping[str, Mapping[str, Any]]) -> dict[str, 
     secrets: Any = None
     run = Run("plan", "plan", "ada", secrets, samples.NOW, LoggerAdapter(getLogger("t"), {}), time.monotonic() + 5)
     plan = replace(samples.plan(), arguments=runbook.with_)
-    return read_facts(registry, runbook, plan, run)
+    return read_facts(registry, runbook, plan, run)[0]
 
 
 # --- planning ---------------------------------------------------------------------------------------------------------
