@@ -240,7 +240,7 @@ class Swap(RestartsToo, Operation):
             return _swapped(view, p, None)
 
         edit(self.client, run, p.place, p.ours(), decide)
-        restart_back(self.client, p, run)
+        restart_back(self.client, p, run, outputs)
 
 
 def _swapped(view: View, p: Slots, old: str | None) -> Change:
@@ -319,7 +319,7 @@ class SetAsidePrevious(RestartsToo, Operation):
 
         edit(self.client, run, p.place, p.ours(), decide)
         if left is None:
-            restart_back(self.client, p, run)
+            restart_back(self.client, p, run, outputs)
         return left
 
 

@@ -271,7 +271,7 @@ class PointKey(RestartsToo, Operation):
             return Change({p.pointer: encode(before.encode())}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
-        restart_back(self.client, p, run)
+        restart_back(self.client, p, run, outputs)
 
 
 def _moved(view: View, pointer: str, token: str) -> str | None:
@@ -354,7 +354,7 @@ class RemoveKey(RestartsToo, Operation):
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
         if left is None:
-            restart_back(self.client, p, run)
+            restart_back(self.client, p, run, outputs)
         return left
 
 

@@ -181,9 +181,10 @@ class Restart(OnWorkload, Operation):
             note = kept(marks, RESTARTS, run.token)
             if (note is None and not outputs) or (note is not None and note.get("undone")):
                 return None
+            note = note or {"times": 1}  # done, and since then so many others have restarted it that its note is gone
             check_rolls(p.place, found)
             times = _times(note) + 1
-            keep(marks, RESTARTS, run.token, {**(note or {}), "undone": True, "times": times})
+            keep(marks, RESTARTS, run.token, {**note, "undone": True, "times": times})
             return _restart(found, run.token, times)
 
         change(self.client, run, p.place, decide)
@@ -226,10 +227,10 @@ def all_restarted(client: Client, p: Restarting, run: Run) -> bool:
     return all(isinstance(Restart(client).observe(each, run), Present) for each in _restarts(p))
 
 
-def restart_back(client: Client, p: Restarting, run: Run) -> None:
-    """Restart again those that the step of this token has restarted."""
+def restart_back(client: Client, p: Restarting, run: Run, outputs: Outputs) -> None:
+    """Restart again those that the step of this token has restarted: all of them where it has `outputs`."""
     for each in _restarts(p):
-        Restart(client).undo(each, run, {})
+        Restart(client).undo(each, run, outputs)
 
 
 def _restarts(p: Restarting) -> list[Restart.Params]:

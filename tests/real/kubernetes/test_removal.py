@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adapters.kubernetes.marks import MOST
 from bot.contracts.adapter import Absent, Present
 from bot.core.errors import Permanent
 from tests.real.control_plane.manifests import deployment
@@ -47,6 +48,23 @@ def test_a_version_is_removed_with_the_restarts_and_brought_back_with_them(bench
     assert restarted(bench) == [f"{REMOVE}.2", f"{REMOVE}.2"]
     for name in BOTH:
         bench.until("rolled_out", workload=name)
+
+
+def test_what_was_done_is_restarted_back_however_many_others_restarted_it_since(bench: Bench) -> None:
+    consumers(bench)
+    bench.secret("admin", {"active": "v1", "key.v1": OLD, "key.v2": NEW})
+    asked = {"secret": "admin", "version": "v2", "workloads": BOTH[:1]}
+    done = bench.do("point_key", REMOVE, **asked)
+    others = [f"keyturn-R-{number}-restart-00000000" for number in range(8, 8 + MOST)]
+    for other in others:
+        bench.do("restart", other, workload=BOTH[0])
+    bench.undo("point_key", {}, "keyturn-R-6-point-00000000", **asked)
+    assert restarted(bench) == [others[-1], ""], "who did nothing restarts nothing"
+    bench.undo("point_key", done, REMOVE, **asked)
+    assert bench.data("admin")["active"] == "v1"
+    assert restarted(bench) == [f"{REMOVE}.2", ""], "the signer has to read the pointer that is back"
+    bench.undo("point_key", done, REMOVE, **asked)
+    assert restarted(bench) == [f"{REMOVE}.2", ""]
 
 
 def test_a_removal_that_died_between_the_secret_and_the_restarts_is_not_done(bench: Bench) -> None:
