@@ -12,9 +12,9 @@ from adapters.kubernetes.names import InCluster, Namespace
 from adapters.kubernetes.pem import end_of
 from adapters.kubernetes.permissions import Placed
 from adapters.kubernetes.places import Place, secret
+from adapters.kubernetes.retired import RETIRED, VERSION
 from adapters.kubernetes.secret import look_if_any
 from adapters.kubernetes.tokens import ACCOUNT, EXPIRES
-from adapters.kubernetes.versions import VERSION
 from bot.contracts.adapter import Discovery, Found, Run
 from bot.core.suspicion import looks_like_secret
 
@@ -59,7 +59,7 @@ def _versions(cluster: str, one: Thing) -> Iterator[Found]:
     versioned = {name: at for name, at in entries.items() if VERSION.fullmatch(name[name.rfind(".") + 1 :])}
     for name, at in sorted(versioned.items()):
         prefix, version = name[: name.rfind(".") + 1], name[name.rfind(".") + 1 :]
-        if prefix != "retired.":
+        if not prefix.startswith(RETIRED):
             yield Found(f"{place}/{prefix}", version, "secret", created_at=at, owner=owner)
     if not versioned:
         made = _time(about.get("creationTimestamp"))

@@ -11,8 +11,9 @@ from adapters.kubernetes.client import Client
 from adapters.kubernetes.names import LABEL, OBJECT
 from adapters.kubernetes.permissions import narrowed
 from adapters.kubernetes.places import Place, secret
+from adapters.kubernetes.retired import VERSION, retired
 from adapters.kubernetes.secret import Change, View, edit, look, written_by_others
-from adapters.kubernetes.versions import RETIRED, VERSION, add, added, ours, pointed
+from adapters.kubernetes.versions import add, added, ours, pointed
 from bot.core.errors import Permanent
 from bot.core.secret import Secret
 
@@ -57,7 +58,9 @@ class Store:
         name = _known(version) if version else pointed(view, pointer)
         if name is None:
             raise Permanent(f"{place} has no {pointer}, so no current version", "name a version")
-        value = view.value(prefix + name) or view.value(RETIRED + name)
+        value = view.value(prefix + name)
+        if value is None and (gone := retired(view, prefix, name)) is not None:
+            value = view.value(gone)
         if value is None:
             raise Permanent(f"{place} has no {prefix}{name}", "look at the names of its entries")
         return value
@@ -97,14 +100,15 @@ class Store:
     def discard(self, path: str, version: str) -> None:
         """Erase a version that nobody uses, retired or not; quiet when it is gone."""
         place, prefix, pointer = located(path)
-        live, retired = prefix + _known(version), RETIRED + version
+        live = prefix + _known(version)
 
         def decide(view: View) -> Change | None:
             if pointed(view, pointer) == version:
                 raise Permanent(f"{version} is the version in use of {place}", "point at another version first")
-            gone = {name: None for name in (live, retired) if name in view.data}
-            marks = {name: mark for name, mark in view.marks.items() if name not in (live, retired)}
-            return Change(gone, marks) if gone else None
+            there = live if live in view.data else retired(view, prefix, version)
+            if there is None:
+                return None
+            return Change({there: None}, {name: mark for name, mark in view.marks.items() if name != there})
 
         edit(self._client, None, place, ours(prefix, pointer), decide)
 

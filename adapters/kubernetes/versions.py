@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Annotated
 
@@ -15,6 +14,7 @@ from adapters.kubernetes.marks import Marks, drop, keep, kept
 from adapters.kubernetes.names import DataKey, InNamespace, ObjectName, Prefix, Version
 from adapters.kubernetes.permissions import ON_SECRET, Placed
 from adapters.kubernetes.places import Place, secret
+from adapters.kubernetes.retired import RETIRED, VERSION, retired, set_aside
 from adapters.kubernetes.secret import Change, View, edit, encode, look
 from adapters.kubernetes.workloads import Restarting, RestartsToo, all_restarted, restart_all, restart_back
 from bot.contracts.adapter import (
@@ -34,8 +34,6 @@ from bot.contracts.adapter import (
 from bot.core.errors import Permanent
 from bot.core.secret import Secret, SecretReference
 
-VERSION = re.compile(r"v[1-9][0-9]{0,8}")
-RETIRED = "retired."
 MOVES, LAST = "pointer moves", "last versions"  # with a space: no entry of a Secret has such a name
 
 
@@ -86,9 +84,9 @@ def pointed(view: View, pointer: str) -> str | None:
 
 def add(view: View, prefix: str, token: str, value: Secret, beside: str, label: str = "") -> tuple[str, Change]:
     """The next version with its note. A number that was used once is never used again for another key."""
-    retired = [name.removeprefix(RETIRED) for name in view.data if name.startswith(RETIRED)]
+    gone = [name.removeprefix(RETIRED).removeprefix(prefix) for name in view.data if name.startswith(RETIRED)]
     last = view.marks.get(LAST, {}).get(prefix, 0)
-    numbers = [int(name[1:]) for name in (*versions(view, prefix), *retired) if VERSION.fullmatch(name)]
+    numbers = [int(name[1:]) for name in (*versions(view, prefix), *gone) if VERSION.fullmatch(name)]
     version = f"v{max([*numbers, last if isinstance(last, int) else 0, 0]) + 1}"
     marks = view.marks
     marks.setdefault(LAST, {})[prefix] = int(version[1:])
@@ -148,7 +146,7 @@ class AddKey(Placed, Operation):
                 made = self._outputs(p, view.marks, version)
                 return None
             there, now = versions(view, p.prefix), pointed(view, p.pointer)
-            if now is None or (now not in there and not view.has(RETIRED + now)):  # an emergency took it out
+            if now is None or (now not in there and not retired(view, p.prefix, now)):  # an emergency took it out
                 raise Permanent(
                     f"{p.pointer} of {view.place} names {now or 'no version'}, there are: {', '.join(there) or 'none'}",
                     "point it at a version that is there, then retry",
@@ -259,9 +257,10 @@ class PointKey(RestartsToo, Operation):
                     f"somebody{view.blame(p.pointer)} moved it",
                     "find out who and why, and point it by hand",
                 )
-            if not view.has(RETIRED + before):  # its removal is undone after this
-                _need(view, p.prefix, before)
-            value = view.value(p.prefix + before) or view.value(RETIRED + before)
+            name: str | None = p.prefix + before
+            if not view.has(p.prefix + before) and (name := retired(view, p.prefix, before)) is None:
+                _need(view, p.prefix, before)  # else its removal is undone after this
+            value = view.value(name) if name else None
             if value is not None and (end := end_of(value)) is not None and end <= run.now:
                 told = (
                     f"{before} of {view.place} is a token that has ended at {end:%Y-%m-%d %H:%M} UTC; nothing was moved"
@@ -291,14 +290,12 @@ class Retiring(Keys):
         """Where consumers find it."""
         return self.prefix + self.version
 
-    @property
-    def retired(self) -> str:
-        """Where none looks."""
-        return RETIRED + self.version
-
 
 class RemoveKey(RestartsToo, Operation):
-    """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back."""
+    """Take a version away from the consumers; the Secret keeps it as `retired.<version>`, to be brought back.
+
+    Where a version of another prefix lies there by that name, it is `retired.<prefix><version>`.
+    """
 
     effect = Effect.CHANGES
     outputs = ("version", "retired")
@@ -313,26 +310,28 @@ class RemoveKey(RestartsToo, Operation):
         view = look(self.client, run, p.place)
         if view.has(p.name):
             return Absent()
-        if view.has(p.retired):
+        if (name := retired(view, p.prefix, p.version)) is not None:
             done = all_restarted(self.client, p, run)
-            return Present({"version": p.version, "retired": p.retired}) if done else Absent()
-        return Unclear(f"{view.place} holds neither {p.name} nor {p.retired}")
+            return Present({"version": p.version, "retired": name}) if done else Absent()
+        return Unclear(f"{view.place} holds {p.name} neither there nor retired")
 
     def ensure(self, p: Params, run: Run) -> Outputs:
+        name: str | None = None
+
         def decide(view: View) -> Change | None:
+            nonlocal name
             if pointed(view, p.pointer) == p.version and not p.emergency:
                 raise Permanent(f"{p.version} is the version in use of {view.place}", "point at another version first")
-            if not view.has(p.name) and view.has(p.retired):
+            if not view.has(p.name) and (name := retired(view, p.prefix, p.version)) is not None:
                 return None
             _need(view, p.prefix, p.version)
-            if view.has(p.retired):
-                raise Permanent(f"{view.place} holds {p.retired} already", "purge it first, if nobody needs it")
-            view.marks[p.retired] = {**view.marks.pop(p.name, {}), "removed": run.token, "name": p.name}
-            return Change({p.name: None, p.retired: view.data[p.name]}, view.marks)
+            name = set_aside(view, p.prefix, p.version)
+            view.marks[name] = {**view.marks.pop(p.name, {}), "removed": run.token, "name": p.name}
+            return Change({p.name: None, name: view.data[p.name]}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
         restart_all(self.client, p, run)
-        return {"version": p.version, "retired": p.retired}
+        return {"version": p.version, "retired": name}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> str | None:
         left: str | None = None
@@ -341,16 +340,15 @@ class RemoveKey(RestartsToo, Operation):
             nonlocal left
             if view.has(p.name):
                 return None
-            if not view.has(p.retired):
-                raise Permanent(
-                    f"{view.place} holds neither {p.name} nor {p.retired}", "it was erased and cannot be brought back"
-                )
-            if view.marks.get(p.retired, {}).get("removed") != run.token:
-                left = f"{p.retired} stays in {view.place}: somebody else had removed it before"
+            if (there := retired(view, p.prefix, p.version)) is None:
+                told = f"{view.place} holds {p.name} neither there nor retired"
+                raise Permanent(told, "it was erased and cannot be brought back")
+            if view.marks.get(there, {}).get("removed") != run.token:
+                left = f"{there} stays in {view.place}: somebody else had removed it before"
                 return None
-            note = {name: value for name, value in view.marks.pop(p.retired, {}).items() if name not in _OF_REMOVAL}
+            note = {name: value for name, value in view.marks.pop(there).items() if name not in _OF_REMOVAL}
             marks = {**view.marks, p.name: note} if note else view.marks
-            return Change({p.retired: None, p.name: view.data[p.retired]}, marks)
+            return Change({there: None, p.name: view.data[there]}, marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
         if left is None:
@@ -376,23 +374,23 @@ class PurgeKey(Placed, Operation):
 
     def observe(self, p: Params, run: Run) -> Observed:
         view = look(self.client, run, p.place)
-        return Absent() if view.has(p.retired) or view.has(p.name) else Present({"version": p.version})
+        return Absent() if view.has(p.name) or retired(view, p.prefix, p.version) else Present({"version": p.version})
 
     def ensure(self, p: Params, run: Run) -> Outputs:
         def decide(view: View) -> Change | None:
             if view.has(p.name):
                 raise Permanent(f"{p.name} of {view.place} is not removed yet", "remove it first, and watch")
-            if p.retired not in view.data:
+            if (there := retired(view, p.prefix, p.version)) is None:
                 return None
-            view.marks.pop(p.retired, None)
-            return Change({p.retired: None}, view.marks)
+            view.marks.pop(there, None)
+            return Change({there: None}, view.marks)
 
         edit(self.client, run, p.place, ours(p.prefix, p.pointer), decide)
         return {"version": p.version}
 
     def undo(self, p: Params, run: Run, outputs: Outputs) -> None:
         view = look(self.client, run, p.place)
-        if not view.has(p.retired) and not view.has(p.name):
+        if not view.has(p.name) and retired(view, p.prefix, p.version) is None:
             raise Permanent(f"{p.version} of {view.place} is erased", "it cannot be brought back; add a new key")
 
 

@@ -17,9 +17,8 @@ from tests.stand_ins.authority import Authority
 def test_every_secret_is_found_with_its_versions(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seam, "PAGE", 3)
     labels = {"app.kubernetes.io/part-of": "shop"}
-    bench.secret(
-        "admin", {"active": "v1", "key.v1": "one", "key.v2": "two", "retired.v0": "x"}, metadata={"labels": labels}
-    )
+    gone = {"retired.v9": "x", "retired.token.v9": "y"}
+    bench.secret("admin", {"active": "v1", "key.v1": "one", "key.v2": "two", **gone}, metadata={"labels": labels})
     labels = {"app": "shop", "team": "platform"}
     for i in range(7):
         bench.secret(f"plain-{i}", {"password": "hunter2"}, metadata={"labels": labels})

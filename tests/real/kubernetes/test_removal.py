@@ -7,6 +7,7 @@ import pytest
 from adapters.kubernetes.marks import MOST
 from bot.contracts.adapter import Absent, Present
 from bot.core.errors import Permanent
+from bot.core.secret import Secret, SecretReference
 from tests.real.control_plane.manifests import deployment
 from tests.real.kubernetes.conftest import Bench
 
@@ -193,3 +194,62 @@ def test_the_anchor_of_a_token_is_told_and_one_without_revokes_nothing(bench: Be
     assert bench.fact("token_id", secret=loose) == ""
     assert bench.do("revoke_token", service_account="job", token_id="") == {"token_id": ""}
     assert bench.check("token_refused", secret=loose).passed is False, "so the runbook's next check holds it"
+
+
+# --- versions of two prefixes in one Secret ---------------------------------------------------------------------------
+
+B = {"secret": "admin", "prefix": "token.", "pointer": "pointer"}
+BESIDE = {"active": "v2", "key.v1": OLD, "key.v2": NEW, "pointer": "v2", "token.v1": "b-1", "token.v2": "b-2"}
+PURGE = "keyturn-R-9-purge-00000000"
+
+
+def test_each_of_two_prefixes_takes_away_and_brings_back_and_erases_its_own(bench: Bench) -> None:
+    bench.secret("admin", BESIDE)
+    ours, theirs = {"secret": "admin", "version": "v1"}, {**B, "version": "v1"}
+    bench.do("remove_key", REMOVE, **ours)
+    assert isinstance(bench.observe("purge_key", PURGE, **ours), Absent)
+    done = bench.do("remove_key", ASIDE, **theirs)
+    assert done == {"version": "v1", "retired": "retired.token.v1"}, "whoever removed first does not hold it up"
+    assert isinstance(bench.observe("remove_key", ASIDE, **theirs), Present)
+    both = {"active": "v2", "key.v2": NEW, "pointer": "v2", "token.v2": "b-2"}
+    assert bench.data("admin") == {**both, "retired.v1": OLD, "retired.token.v1": "b-1"}
+    bench.undo("remove_key", done, ASIDE, **theirs)
+    assert bench.data("admin") == {**both, "retired.v1": OLD, "token.v1": "b-1"}
+    bench.do("remove_key", ASIDE, **theirs)
+    bench.do("purge_key", PURGE, **theirs)
+    assert isinstance(bench.observe("purge_key", PURGE, **theirs), Present)
+    assert bench.data("admin") == {**both, "retired.v1": OLD}
+    bench.do("purge_key", PURGE, **theirs)
+    bench.undo("remove_key", {"version": "v1"}, REMOVE, **ours)
+    assert bench.data("admin") == {**both, "key.v1": OLD}
+
+
+def test_the_store_neither_reads_nor_erases_what_another_prefix_retired(bench: Bench) -> None:
+    bench.secret("admin", {**BESIDE, "active": "v4", "key.v3": "a-3", "key.v4": "a-4", "token.v3": "b-3"})
+    for version in ("v1", "v3"):
+        bench.do("remove_key", f"keyturn-R-7-{version}-00000000", secret="admin", version=version)
+    place = f"kubernetes:default/{bench.namespace}/admin"
+    bench.secrets.discard(SecretReference.parse(f"{place}/token./pointer#v3"))
+    bench.write("admin", {"token.v1": None})
+    with pytest.raises(Permanent, match=r"has no token\.v1"):
+        bench.secrets.read(SecretReference.parse(f"{place}/token./pointer#v1"))
+    bench.secrets.discard(SecretReference.parse(f"{place}/token./pointer#v1"))
+    data = bench.data("admin")
+    assert (data["retired.v1"], data["retired.v3"], "token.v3" in data) == (OLD, "a-3", False)
+    assert bench.secrets.read(SecretReference.parse(f"{place}/key.#v3")) == Secret("a-3")
+
+
+def test_what_was_taken_away_by_hand_is_ours_unless_it_may_be_of_another_prefix(bench: Bench) -> None:
+    bench.secret("alone", {"active": "v2", "retired.v1": OLD, "key.v2": NEW, "tls.crt": "x"})
+    asked = {"secret": "alone", "version": "v1"}
+    assert isinstance(bench.observe("remove_key", REMOVE, **asked), Present)
+    bench.do("purge_key", PURGE, **asked)
+    assert "retired.v1" not in bench.data("alone")
+    bench.secret("admin", {**{k: v for k, v in BESIDE.items() if k != "key.v1"}, "retired.v1": OLD})
+    for word in ("remove_key", "purge_key"):
+        with pytest.raises(Permanent, match=r"nothing says of which one its retired\.v1 is") as caught:
+            bench.observe(word, REMOVE, secret="admin", version="v1")
+        assert "to retired.key.v1 if it was key.v1" in caught.value.hint
+    bench.write("admin", {"retired.v1": None, "retired.key.v1": OLD})
+    bench.do("purge_key", PURGE, secret="admin", version="v1")
+    assert bench.data("admin").keys() == {"active", "key.v2", "pointer", "token.v1", "token.v2"}
