@@ -26,7 +26,7 @@ from bot.contracts.adapter import (
     Sighting,
     Unclear,
 )
-from bot.core.errors import Ambiguous, KeyturnError, Permanent
+from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
 from bot.core.secret import Secret, SecretReference
 
 
@@ -35,7 +35,8 @@ class CreateApiKey(Operation):
 
     Only the service knows the value, and shows it once. A crash before it is stored leaves a key with our marker that
     nobody can use; `ensure` deletes it before it creates another. The version is stored under the marker and the key's
-    id, so that what is found in the store is known to belong to the key that is found at the service.
+    id, so that what is found in the store is known to belong to the key that is found at the service. Where the store
+    does not say whether it was stored, the key stays until the next attempt, or the undoing, has looked.
 
     Undoing deletes it, unless a later step has done something: consumers may have taken it by then.
     """
@@ -73,6 +74,8 @@ class CreateApiKey(Operation):
         try:
             place = run.secrets.put(_place(p.to), value, marker=_marker(run, key_id), label=key_id)
             kept = run.secrets.read(place) == value
+        except (Transient, Ambiguous):
+            raise  # it may be stored: deleted now, its entry would stay, and be found by nobody
         except Exception:
             self._discard(p, run, key_id)
             raise

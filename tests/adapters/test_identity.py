@@ -239,6 +239,57 @@ def test_a_store_that_keeps_something_else_is_noticed(bench: Bench) -> None:
     assert bench.estate.identity.api_keys.all() == before
 
 
+class LosingStore:
+    """The store behind it keeps all; the answer to one call of `word` is lost, `stored` or not."""
+
+    def __init__(self, inner: Any, word: str, *, stored: bool) -> None:
+        self._inner, self._word, self._stored = inner, word, stored
+
+    def __getattr__(self, word: str) -> Any:
+        real = getattr(self._inner, word)
+        if word != self._word:
+            return real
+
+        def losing(reference: SecretReference, *args: Any, **more: Any) -> Any:
+            if reference.store != "secret_files":
+                return real(reference, *args, **more)
+            self._word = ""
+            if self._stored:
+                real(reference, *args, **more)
+            raise Transient("the answer of the store was lost")
+
+        return losing
+
+
+@pytest.mark.parametrize(("word", "stored"), [("put", True), ("put", False), ("read", True)])
+def test_a_store_whose_answer_is_lost_holds_one_version_at_the_end(bench: Bench, word: str, stored: bool) -> None:
+    versions = bench.estate.secrets_directory / "billing" / "versions"
+    before, keys = {path.name for path in versions.iterdir()}, bench.estate.identity.api_keys
+    mine = {key["id"] for key in keys.all()}
+    operation, p = bench.operation("identity.create_api_key", **CREATE)
+    run = bench.run()
+    object.__setattr__(run, "secrets", LosingStore(run.secrets, word, stored=stored))
+    with pytest.raises(Transient, match="lost"):
+        operation.ensure(p, run)
+    outputs = operation.ensure(p, run)
+    assert bench.check("identity.api_key_works", client="billing", secret=outputs["secret"]).passed
+    assert {path.name for path in versions.iterdir()} - before == {outputs["version"]}
+    assert {key["id"] for key in keys.all()} - mine == {outputs["key_id"]}
+
+
+def test_undoing_right_after_a_lost_answer_of_the_store_leaves_nothing(bench: Bench) -> None:
+    versions = bench.estate.secrets_directory / "billing" / "versions"
+    before, keys = {path.name for path in versions.iterdir()}, bench.estate.identity.api_keys.all()
+    operation, p = bench.operation("identity.create_api_key", **CREATE)
+    run = bench.run()
+    object.__setattr__(run, "secrets", LosingStore(run.secrets, "put", stored=True))
+    with pytest.raises(Transient, match="lost"):
+        operation.ensure(p, run)
+    assert operation.undo(p, bench.run(), {}) is None
+    assert {path.name for path in versions.iterdir()} == before
+    assert bench.estate.identity.api_keys.all() == keys
+
+
 def test_two_stored_keys_of_one_step_are_for_a_person(bench: Bench) -> None:
     token = "keyturn-R-7-step-0a1b2c3d"
     for _ in range(2):
