@@ -43,6 +43,13 @@ class Helm:
         return done.stderr
 
 
+FROM_MONITORING = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
+MONITORED = (
+    *("--set", "serviceMonitor.enabled=true"),
+    *("--set-json", f"networkPolicy.ingressFrom={json.dumps(FROM_MONITORING)}"),
+)
+
+
 def documents(text: str) -> list[Manifest]:
     return [one for one in yaml.safe_load_all(text) if one]
 
@@ -133,7 +140,8 @@ def release(
             *("--set", "config.existingConfigMap=", "--set-file", f"config.files.keyturn\\.yml={config}"),
             *("--set-file", f"config.runbooks.rotate-key\\.yaml={PROCEDURE}"),
             *("--set", "discovery.enabled=true", "--set-json", f"discovery.namespaces={json.dumps([shop])}"),
-            *("--set", "serviceMonitor.enabled=true", "--set", "prometheusRule.enabled=true"),
+            *MONITORED,
+            *("--set", "prometheusRule.enabled=true"),
         )
         assert done.returncode == 0, done.stderr
         rbac = yaml.safe_load(printed)["rbac"]

@@ -17,7 +17,7 @@ from docs.manifests import CHART, TARGET, rendered
 from playground.cluster.api import Manifest
 from playground.cluster.cluster import Cluster
 from tests.image.dockerfile import read
-from tests.real.deploy.conftest import Helm, Release, documents, prerequisites, restricted
+from tests.real.deploy.conftest import FROM_MONITORING, Helm, Release, documents, prerequisites, restricted
 
 FILES = {"config": {"existingConfigMap": "", "files": {"keyturn.yml": "version: 1\n"}}}
 NAMED = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["admin"], "verbs": ["get", "patch"]}
@@ -44,7 +44,7 @@ SETS: dict[str, dict[str, Any]] = {
         },
         "discovery": {"enabled": True},
         "networkPolicy": {
-            "ingressFrom": [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}],
+            "ingressFrom": FROM_MONITORING,
             "egress": {"more": [{"ports": [{"protocol": "TCP", "port": 9090}]}]},
         },
         "serviceMonitor": {"enabled": True, "labels": {"release": "main"}},
@@ -195,6 +195,8 @@ def test_changed_settings_replace_the_pods(helm: Helm, tmp_path: Path) -> None:
             },
             "tokens of every service account",
         ),
+        ({"serviceMonitor": {"enabled": True}}, "name it in networkPolicy.ingressFrom"),
+        ({"slack": {"transport": "http"}}, "name your ingress in networkPolicy.ingressFrom"),
         ({"slackToken": "xoxb-1"}, "slackToken"),
         ({"terminationGracePeriodSeconds": 5}, "terminationGracePeriodSeconds"),
     ],
@@ -204,6 +206,12 @@ def test_what_contradicts_itself_or_is_too_wide_is_refused(
     helm: Helm, tmp_path: Path, values: dict[str, Any], told: str
 ) -> None:
     assert told in helm.refuses("--values", written(tmp_path, values))
+
+
+def test_without_a_policy_nobody_has_to_be_let_in(helm: Helm, tmp_path: Path) -> None:
+    asked = {"serviceMonitor": {"enabled": True}, "slack": {"transport": "http"}}
+    helm.render("--values", written(tmp_path, asked | {"networkPolicy": {"enabled": False}}))
+    helm.render("--values", written(tmp_path, asked | {"networkPolicy": {"ingressFrom": FROM_MONITORING}}))
 
 
 def test_the_plain_manifests_are_the_chart_with_its_default_values(helm: Helm) -> None:

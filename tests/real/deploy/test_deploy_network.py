@@ -13,7 +13,7 @@ import pytest
 
 from docs.manifests import CHART, KUBERNETES
 from playground.cluster.api import Manifest
-from tests.real.deploy.conftest import Helm, documents
+from tests.real.deploy.conftest import FROM_MONITORING, MONITORED, Helm, documents
 
 SLACK, API_SERVER, OUTSIDE_6 = "18.66.1.1", "10.96.0.1", "2001:db8::7"
 METADATA = "169.254.169.254"
@@ -110,14 +110,10 @@ def test_nobody_comes_in_but_who_is_named_and_only_to_the_port_that_there_is(hel
     spec = policy(helm, tmp_path)
     assert "Ingress" in spec["policyTypes"]
     assert "ingress" not in spec, "no rule lets nobody in"
-    peers = [{"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}]
-    spec = policy(helm, tmp_path, networkPolicy={"ingressFrom": peers})
+    spec = policy(helm, tmp_path, networkPolicy={"ingressFrom": FROM_MONITORING})
     assert allows(spec["ingress"], "from", PROMETHEUS, "http")
     assert not allows(spec["ingress"], "from", PROMETHEUS, "ssh")
     assert not allows(spec["ingress"], "from", DNS, "http")
-
-
-MONITORED = ("--set", "serviceMonitor.enabled=true")
 
 
 @pytest.fixture(params=["main", "keyturn"])

@@ -13,7 +13,7 @@ import pytest
 from docs.manifests import CHART
 from playground.cluster.api import ApiError, Manifest
 from playground.cluster.cluster import Cluster
-from tests.real.deploy.conftest import Helm, documents, prerequisites, restricted
+from tests.real.deploy.conftest import FROM_MONITORING, Helm, documents, prerequisites, restricted
 
 SECRETS = {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["admin"], "verbs": ["get", "patch"]}
 ANCHORS = {"apiGroups": [""], "resources": ["secrets"], "verbs": ["create"]}
@@ -116,6 +116,7 @@ def values(shop: str, pay: str) -> dict[str, Any]:
         "rbac": {"namespaces": {shop: [SECRETS, ANCHORS], pay: [SECRETS]}, "cluster": [REVIEWS]},
         "discovery": {"enabled": True, "namespaces": [shop]},
         "serviceMonitor": {"enabled": True},
+        "networkPolicy": {"ingressFrom": FROM_MONITORING},
         "prometheusRule": {"enabled": True},
     }
 

@@ -66,6 +66,14 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 {{- if and .Values.rbac.create .Values.discovery.enabled (eq (include "keyturn.account" .) (printf "%s-discovery" (include "keyturn.name" .))) }}
 {{- fail "Rotations must not run as the account of discovery: choose another serviceAccount.name." }}
 {{- end }}
+{{- if and .Values.networkPolicy.enabled (not .Values.networkPolicy.ingressFrom) }}
+{{- if eq .Values.slack.transport "http" }}
+{{- fail "Slack's requests come in over http, and nobody is let in: name your ingress in networkPolicy.ingressFrom." }}
+{{- end }}
+{{- if .Values.serviceMonitor.enabled }}
+{{- fail "Prometheus is to read the metrics, and nobody is let in: name it in networkPolicy.ingressFrom." }}
+{{- end }}
+{{- end }}
 {{- range $namespace, $rules := .Values.rbac.namespaces }}
 {{- range $rules }}
 {{- if and (has "secrets" .resources) (not .resourceNames) (ne (join "," .verbs) "create") }}
