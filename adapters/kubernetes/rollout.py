@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from adapters.kubernetes.client import Client, Found
+from adapters.kubernetes.counts import counted, seen
 from adapters.kubernetes.names import InNamespace, Selector
 from adapters.kubernetes.permissions import Placed
 from adapters.kubernetes.places import Place
@@ -60,18 +61,11 @@ class RolledOut(OnWorkload, Probe):
     def measure(self, p: Params, run: Run) -> Reading:
         found = self.client.get(run, p.place)
         check_rolls(p.place, found)
-        generation, seen = found["metadata"].get("generation", 0), _status(found, "observedGeneration")
-        if seen < generation:
-            return Reading(f"the controller has not seen generation {generation} of {p.place} yet", passed=False)
-        wanted, counts = _counts(p.place, found)
-        told = ", ".join(f"{count} of {wanted} {name}" for name, count in counts.items())
-        if all(count == wanted for count in counts.values()) and not _older(p.place, found, wanted):
-            return Reading(
-                f"{p.workload}: {told}" if wanted else f"{p.workload} is scaled to 0, no pod runs", passed=True
-            )
-        why = "" if _moves(found) else self._look_for_trouble(p, run, found)
-        told += _older(p.place, found, wanted)
-        return Reading(f"{p.workload}: {told}{f'; {why}' if why else ''}", passed=False)
+        reading = counted(p.place, p.workload, found)
+        if reading.passed or not seen(found) or _moves(found):
+            return reading
+        why = self._look_for_trouble(p, run, found)
+        return replace(reading, evidence=f"{reading.evidence}; {why}") if why else reading
 
     def _look_for_trouble(self, p: Params, run: Run, found: Found) -> str:
         """What the first new pod that is not Ready says. Raises `Permanent` when waiting will not help."""
@@ -94,38 +88,6 @@ class RolledOut(OnWorkload, Probe):
                 "look at its pods and at the room on the nodes; roll back, or correct it and retry",
             )
         return why
-
-
-def _counts(place: Place, found: Found) -> tuple[int, Mapping[str, int]]:
-    """How many pods are wanted, and how many there are by what the controller says."""
-    if place.resource == "daemonsets.apps":
-        return _status(found, "desiredNumberScheduled"), {
-            "updated": _status(found, "updatedNumberScheduled"),
-            "ready": _status(found, "numberReady"),
-            "available": _status(found, "numberAvailable"),
-        }
-    wanted = (found.get("spec") or {}).get("replicas")
-    return 1 if wanted is None else int(wanted), {
-        "updated": _status(found, "updatedReplicas"),
-        "ready": _status(found, "readyReplicas"),
-        "available": _status(found, "availableReplicas"),
-    }
-
-
-def _older(place: Place, found: Found, wanted: int) -> str:
-    """`, 1 of an older template`, while such are left."""
-    if place.resource == "daemonsets.apps":
-        return ""
-    left = _status(found, "replicas") - wanted
-    status = found.get("status") or {}
-    if place.resource == "statefulsets.apps" and status.get("currentRevision") != status.get("updateRevision"):
-        left = max(left, _status(found, "replicas") - _status(found, "updatedReplicas"))
-    return f", {left} of an older template" if left > 0 else ""
-
-
-def _status(found: Found, name: str) -> int:
-    value = (found.get("status") or {}).get(name, 0)
-    return value if isinstance(value, int) else 0
 
 
 def _conditions(found: Found) -> list[Mapping[str, Any]]:

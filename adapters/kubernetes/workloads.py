@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from adapters.kubernetes.client import Client, Conflict, Found
+from adapters.kubernetes.counts import counted
 from adapters.kubernetes.marks import ANNOTATION, Marks, annotated, drop, keep, kept, managers, marks_of
 from adapters.kubernetes.names import Container, DataKey, InNamespace, ObjectName, Variable, Workload
 from adapters.kubernetes.permissions import ON_SECRET, Placed
@@ -15,9 +17,11 @@ from adapters.kubernetes.places import WORKLOADS, Place, workload
 from adapters.kubernetes.revisions import Revision, before, current, history, template_of
 from adapters.kubernetes.said import said
 from bot.contracts.adapter import Absent, Effect, Observed, Operation, Outputs, Present, Run
-from bot.core.errors import Permanent, Transient
+from bot.core.errors import Permanent, Transient, Underway
 
 TRIES = 5
+LOOKED_AT = timedelta(seconds=1)
+"""How often a rollout is looked at."""
 RESTARTED = "keyturn.dev/restarted-by"
 RESTARTS, REFERENCES, ROLLBACKS = "restarts", "references", "rollbacks"
 
@@ -228,9 +232,16 @@ def all_restarted(client: Client, p: Restarting, run: Run) -> bool:
 
 
 def restart_back(client: Client, p: Restarting, run: Run, outputs: Outputs) -> None:
-    """Restart again those that the step of this token has restarted: all of them where it has `outputs`."""
+    """Restart again those that the step of this token has restarted: all of them where it has `outputs`.
+
+    Raises `Underway` until their pods are there: what was undone has reached a pod only then, and what is undone next
+    relies on that.
+    """
     for each in _restarts(p):
         Restart(client).undo(each, run, outputs)
+    readings = [counted(each.place, each.workload, client.get(run, each.place)) for each in _restarts(p)]
+    if left := [reading.evidence for reading in readings if not reading.passed]:
+        raise Underway(f"undone, and pods restart: {'; '.join(left[:5])}", LOOKED_AT)
 
 
 def _restarts(p: Restarting) -> list[Restart.Params]:

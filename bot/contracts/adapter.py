@@ -155,7 +155,8 @@ class Operation(Part):
         """Put it back. `outputs` is what `ensure` returned, empty if it never got so far.
 
         What somebody may hold by now is not taken away (`run.relied_on`, or better what the system itself knows). What
-        has to restart to notice the change is restarted by `ensure` and by `undo`, as part of the same step.
+        has to restart to notice the change is restarted by `ensure` and by `undo`, as part of the same step. Until that
+        has come up, `undo` raises `Underway` and is called again: the steps before it are undone only then.
 
         Says in one sentence what it left in place on purpose, if anything; people read that on the card.
         """

@@ -17,6 +17,10 @@ class Transient(KeyturnError):
         self.delay = delay
 
 
+class Underway(Transient):
+    """An undo has done its part, and what it began takes its time: look again after `delay`, nothing has failed."""
+
+
 class Permanent(KeyturnError):
     """Trying again cannot help until somebody acts; `hint` says what to do."""
 

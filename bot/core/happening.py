@@ -13,6 +13,10 @@ if TYPE_CHECKING:  # a box is part of the rotation, which re-exports what is her
     from bot.core.rotation import Box
 
 
+UNDERWAY = "underway"
+"""In the notes of a step that is being undone: that has been done, and it is looked at until it has taken effect."""
+
+
 @dataclass(frozen=True, slots=True)
 class Opened:
     """A person asked for it; the plan is what they saw."""

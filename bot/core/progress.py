@@ -10,6 +10,7 @@ from bot.core.decision import BOT, Decision, Stale, ask_again, go_on, hold, laps
 from bot.core.events import Entry, Event
 from bot.core.plan import DESTROYS
 from bot.core.rotation import (
+    UNDERWAY,
     Asking,
     BackOut,
     Began,
@@ -65,7 +66,8 @@ def began(rotation: Rotation, event: Began, now: datetime) -> Decision:
         rotation = replace(rotation, state=State.RUNNING, outcome="")
         entries = (note(rotation, Event.STARTED, BOT, plan=rotation.plan.digest),)
     name = Event.UNDO_INTENT if run.undoing else Event.STEP_INTENT
-    if run.undoing or not again or (planned.changes and not run.progress):  # a look at what was done is no effect
+    looks = UNDERWAY in run.progress if run.undoing else again and not (planned.changes and not run.progress)
+    if not looks:  # a look at what was done is no effect
         entries += (
             note(rotation, name, BOT, step=planned.id, does=planned.title, attempt=run.attempt, worker=event.worker),
         )
@@ -165,7 +167,10 @@ def _step_failed(rotation: Rotation, i: int, outcome: Failed, now: datetime) -> 
     failures = run.failures + 1
     again = outcome.retry_in is not None and not outcome.ambiguous and failures < planned.step.tries
     outputs = run.outputs if outcome.outputs is None else {**run.outputs, **outcome.outputs}
-    run = replace(run, failures=failures, problem=outcome.problem, hint=outcome.hint, outputs=outputs)
+    progress = {name: value for name, value in run.progress.items() if name != UNDERWAY}
+    run = replace(
+        run, failures=failures, problem=outcome.problem, hint=outcome.hint, outputs=outputs, progress=progress
+    )
     detail = {
         "step": planned.id,
         "result": "retry" if again else "ambiguous" if outcome.ambiguous else "failed",
@@ -199,7 +204,8 @@ def _back_out(rotation: Rotation, i: int, outcome: BackOut, now: datetime) -> De
         hint = "What was destroyed cannot be put back; see to the problem, then retry, which goes on watching."
         return _step_failed(rotation, i, Failed(outcome.problem, hint), now)
     entry = note(rotation, Event.STEP_OUTCOME, BOT, step=planned.id, result="backing-out", problem=outcome.problem)
-    run = replace(run, undoing=True, problem=outcome.problem, progress={"backed_out": outcome.problem}, failures=0)
+    run = replace(run, undoing=True, problem=outcome.problem, progress={"backed_out": outcome.problem})
+    run = replace(run, failures=0, began_at=None)
     return queue(lapse(replace(rotation, steps=put(rotation.steps, i, run)), i), i, (entry,))
 
 
@@ -209,7 +215,7 @@ def _step_undone(rotation: Rotation, i: int, outcome: Done, now: datetime) -> De
     run = replace(run, undoing=False, failures=0, ended_at=now, evidence=outcome.evidence)
     rotation = lapse(rotation, i)
     if rotation.state is State.ROLLING_BACK:
-        run = replace(run, stage=Stage.UNDONE)
+        run = replace(run, stage=Stage.UNDONE, progress={})
         return undo_next(replace(rotation, steps=put(rotation.steps, i, run)), (entry,), now)
     problem = str(run.progress.get("backed_out", "the change was undone"))
     run = replace(run, stage=Stage.HELD, problem=problem, hint="It was undone; nothing is broken.", progress={})

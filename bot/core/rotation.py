@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import Any
 
 from bot.core.happening import (
+    UNDERWAY,
     Advanced,
     Asking,
     BackOut,
@@ -41,6 +42,7 @@ from bot.core.plan import Plan
 from bot.core.policy import counted
 
 __all__ = [
+    "UNDERWAY",
     "Advanced",
     "Amendment",
     "Asking",

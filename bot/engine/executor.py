@@ -13,10 +13,10 @@ from typing import Any
 from bot.contracts.adapter import Absent, Effect, Operation, Present, Run, Secrets, Unclear
 from bot.contracts.registry import Registry
 from bot.core import duration
-from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient
+from bot.core.errors import Ambiguous, KeyturnError, Permanent, Transient, Underway
 from bot.core.expiry import IDENTIFY
 from bot.core.plan import PlannedStep
-from bot.core.rotation import Asking, BackOut, Done, Failed, NotYet, Outcome, Rotation, StepRun
+from bot.core.rotation import UNDERWAY, Asking, BackOut, Done, Failed, NotYet, Outcome, Rotation, StepRun
 from bot.core.runbook import AskStep, CheckStep, Condition, DoStep, QuietStep, WaitStep
 from bot.core.template import TemplateError, evaluate_span
 from bot.engine.facts import Facts
@@ -28,6 +28,8 @@ from bot.engine.symptoms import evidence
 log = logging.getLogger(__name__)
 SOON = timedelta(seconds=1)
 HELP = "Use the troubleshooting buttons, retry, or roll back."
+UNDERWAY_FOR = timedelta(minutes=15)
+"""How long what an undo has begun may take before that is a failure."""
 MOST_READINGS = 60
 """Of a watch, kept for people to see where it goes."""
 
@@ -178,6 +180,12 @@ class Executor:
                 return Done({}, left or "undone")
         except TemplateError:
             return Done({}, "nothing to undo: its parameters were never complete")
+        except Underway as error:
+            now = self._now()
+            if now >= (run.began_at or now) + UNDERWAY_FOR:
+                raise
+            at = now + max(SOON, self._stretch(error.delay))
+            return NotYet(at=at, evidence=_first_line(error), progress={**run.progress, UNDERWAY: True})
         outputs = {**self._targets.known(rotation, i), **run.outputs.get("targets", {})}
         run_of = self._runs_for(rotation, planned)
 

@@ -11,9 +11,22 @@ import pytest
 
 from bot.contracts.adapter import Absent, Effect, Model, Observed, Operation, Outputs, Run, Sighting
 from bot.core.decide import decide
-from bot.core.errors import Permanent
+from bot.core.errors import Permanent, Underway
 from bot.core.plan import PlannedStep
-from bot.core.rotation import Began, Done, Ended, Failed, Opened, RolledBack, Rotation, Stage, State, TakenOver, Voted
+from bot.core.rotation import (
+    Began,
+    Done,
+    Due,
+    Ended,
+    Failed,
+    Opened,
+    RolledBack,
+    Rotation,
+    Stage,
+    State,
+    TakenOver,
+    Voted,
+)
 from bot.core.runbook import DoStep, Section
 from bot.engine.announce import _told
 from bot.engine.executor import Executor
@@ -152,6 +165,39 @@ def test_what_an_undo_leaves_on_purpose_is_said(database: Database, noted: Noted
     run_all(database, make(database, Leaves(lambda name: roll_back(database, started.number))), noted)
     run = load(database, started.number).steps[0]
     assert (run.stage, run.evidence) == (Stage.UNDONE, "the key of billing stays, to verify what it signed")
+
+
+class Slow(Restart):
+    """Takes its time to be undone."""
+
+    looks = 0
+
+    def undo(self, p: Restart.Params, run: Run, outputs: Outputs) -> None:
+        self.looks += 1
+        if self.looks < 9:
+            raise Underway(f"{self.looks} of 9 pods", timedelta(0))
+
+
+def test_an_undo_that_takes_its_time_is_looked_at_again_and_nothing_has_failed(
+    database: Database, noted: Noted
+) -> None:
+    started = request_fanout(database, each=None, tries=2, **{"with": {"name": "billing"}})
+    operation = Slow(lambda name: roll_back(database, started.number))
+    legs = make(database, operation)
+    run_all(database, legs, noted)
+    for looks in range(1, 9):
+        run = load(database, started.number).steps[0]
+        assert (run.stage, run.undoing, run.failures, run.evidence) == (Stage.WAITING, True, 0, f"{looks} of 9 pods")
+        with database.begin() as tx:
+            rotation = tx.rotation(started.number)
+            assert run.due_at is not None
+            tx.save(rotation, decide(rotation, Due(0, run.attempt), run.due_at))
+        run_all(database, legs, noted)
+    done = load(database, started.number)
+    assert (done.state, done.steps[0].stage, operation.looks) == (State.ROLLED_BACK, Stage.UNDONE, 9)
+    with database.read() as reader:
+        events = [row.event for row in reader.history(rotation=done.id)]
+    assert events.count("undo.intent") == 1, "what is looked at is no effect"
 
 
 class Made(Operation):

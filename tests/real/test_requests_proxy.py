@@ -172,6 +172,25 @@ def test_a_rollback_while_tokens_of_the_new_key_live_refuses_nobody(install: Ins
         assert installation.shop.data()["active"] == b"v1"
 
 
+def test_a_rollback_after_the_old_key_was_removed_refuses_nobody(install: Install) -> None:
+    with install() as installation:
+        world, consumers, shop = installation.world, installation.consumers, installation.shop
+        slow = '{"spec":{"minReadySeconds":2}}'  # the signer is through long before the verifiers
+        shop.cluster.kubectl("-n", shop.namespace, "patch", shop.workloads[1], "-p", slow)
+        number = world.start("alice", CREDENTIAL).number
+        installation.approve(number)
+        world.wait(number, lambda one: step(one, "remove").stage is Stage.WAITING or held(one), PATIENCE)
+        shop.settle()
+        answer = world.say("carol", f'rollback R-{number} --reason "slow"')
+        assert answer.good, answer.text
+        done = world.wait(number, lambda one: one.is_over or held(one), PATIENCE)
+        assert done.state is State.ROLLED_BACK, describe(done)
+        assert all("v1" in pod.keys for pod in consumers.pods.ready(VERIFIER)), "and not before"
+        installation.until_signed_by("v1")
+        installation.rounds()
+        assert consumers.stats()["refusals"] == {}
+
+
 @pytest.mark.parametrize("order", ["replace-first", "contain-first"])
 def test_a_revocation_refuses_what_the_suspected_key_has_signed(install: Install, order: str) -> None:
     with install() as installation:

@@ -17,7 +17,7 @@ from adapters import kubernetes
 from adapters.kubernetes.permissions import parse
 from bot.catalog import Catalog
 from bot.contracts.adapter import Discovery, Fact, Found, Observed, Operation, Probe, Reading, Run, Sensor, Sighting
-from bot.core.errors import KeyturnError
+from bot.core.errors import KeyturnError, Underway
 from bot.engine.secrets import SecretDoor
 from playground.cluster.cluster import Cluster, ClusterError
 
@@ -73,10 +73,19 @@ class Bench:
     def undo(
         self, word: str, outputs: Mapping[str, Any] = {}, token: str = TOKEN, *, relied_on: bool = False, **params: Any
     ) -> str | None:
-        """Undo it; returns what was left on purpose."""
+        """Undo it, as often as it says that it is under way; returns what was left on purpose."""
         operation, p = self.part(word, params)
-        left: str | None = operation.undo(p, replace(self.run(token), relied_on=relied_on), outputs)
-        return left
+        left: list[str | None] = []
+
+        def undone() -> bool:
+            try:
+                left.append(operation.undo(p, replace(self.run(token), relied_on=relied_on), outputs))
+            except Underway:
+                return False
+            return True
+
+        self.cluster.wait(undone, f"{word} is undone")
+        return left[-1]
 
     def check(self, word: str, **params: Any) -> Reading:
         """Measure."""

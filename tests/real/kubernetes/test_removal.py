@@ -6,7 +6,7 @@ import pytest
 
 from adapters.kubernetes.marks import MOST
 from bot.contracts.adapter import Absent, Present
-from bot.core.errors import Permanent
+from bot.core.errors import Permanent, Underway
 from bot.core.secret import Secret, SecretReference
 from tests.real.control_plane.manifests import deployment
 from tests.real.kubernetes.conftest import Bench
@@ -42,13 +42,14 @@ def test_a_version_is_removed_with_the_restarts_and_brought_back_with_them(bench
     assert isinstance(bench.observe("remove_key", REMOVE, **asked), Present)
     bench.do("remove_key", REMOVE, **asked)
     assert restarted(bench) == [REMOVE, REMOVE], "the same step restarts once"
-    bench.undo("remove_key", {"version": "v1"}, REMOVE, **asked)
+    operation, p = bench.part("remove_key", asked)
+    with pytest.raises(Underway, match="pods restart"):
+        operation.undo(p, bench.run(REMOVE), {"version": "v1"})
     assert bench.data("admin") == {"active": "v2", "key.v1": OLD, "key.v2": NEW}
     assert restarted(bench) == [f"{REMOVE}.2", f"{REMOVE}.2"], "so that pods read what was put back"
     bench.undo("remove_key", {"version": "v1"}, REMOVE, **asked)
     assert restarted(bench) == [f"{REMOVE}.2", f"{REMOVE}.2"]
-    for name in BOTH:
-        bench.until("rolled_out", workload=name)
+    assert all(bench.check("rolled_out", workload=name).passed for name in BOTH), "it is undone only then"
 
 
 def test_what_was_done_is_restarted_back_however_many_others_restarted_it_since(bench: Bench) -> None:
