@@ -334,6 +334,7 @@ class Board(Steering):
                 raise Refused(f"{rotation.plan.credential} is no longer declared")
             asked = rotation.plan
             plan = self._planner.plan(subject_of(rows[0]), asked.requester, asked.reason, asked.word, asked.order)
+            plan = replace(plan, approve_within=asked.approve_within)  # for how long it was asked changes nothing now
         except Refused as error:
             if rotation.plan.emergency and error.code == "fact-unreadable":
                 return None  # what cannot be read has not changed, and an emergency does not wait for it

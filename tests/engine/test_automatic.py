@@ -101,7 +101,9 @@ def test_what_is_asked_for_ahead_lapses_no_sooner_than_what_is_asked_for_at_the_
     with database.read() as reader:
         rotation = reader.rotation(1)
     assert rotation is not None
-    assert machine.world.vote("bob", rotation, sign=False).state is State.APPROVED
+    approved = machine.world.vote("bob", rotation, sign=False)
+    assert approved.state is State.APPROVED
+    assert machine.world.board.replan(approved) is None, "it is the plan that was approved"
 
 
 @pytest.mark.parametrize("looked", [False, True], ids=["it was recorded", "and looked at"])
