@@ -82,3 +82,28 @@ def test_without_what_a_fact_needs_there_is_no_plan(begin: Begin) -> None:
     assert not told.good
     assert "old_version cannot be read from kubernetes.active_version" in told.text
     assert SECRET in told.text
+
+
+def test_a_revocation_goes_on_without_what_its_steps_do_not_use(shop: Shop, sqlite_url: str, tmp_path: Path) -> None:
+    """Prometheus is down because of the emergency, and tokens live longer than an ordinary rotation may wait for."""
+    shop.cluster.kubectl("-n", shop.namespace, "set", "env", f"deployment/{SIGNER}", "tokenTtlSeconds=8640000")
+    shop.settle()
+    with ExitStack() as stack:
+        counters = stack.enter_context(Counters())
+        named = stack.enter_context(account(shop.cluster, shop.namespace, shop.credential(counters)))
+        file = shop.cluster.kubeconfig(tmp_path / "kubeconfig", named)
+        bot = stack.enter_context(rotating(shop, sqlite_url, tmp_path, file, counters))
+        counters.close()
+        told = bot.world.say("alice", f"plan {CREDENTIAL}")
+        assert (told.good, "token_ttl is 8640000 s" in told.text) == (False, True)
+        asked = bot.world.say("alice", f'revoke {CREDENTIAL} --reason "seen in a log"')
+        assert asked.draft is not None
+        begins = [warning[:22] for warning in asked.draft.warnings]
+        assert begins == ["token_ttl is 8640000 s", "prometheus could not b"], asked.draft.warnings
+        opened = bot.world.say("alice", f'revoke {CREDENTIAL} --reason "seen in a log"', confirmed=True)
+        assert opened.good, opened.text
+        number = opened.rotation
+        assert number is not None
+        assert bot.world.say("bob", f"approve R-{number}").good
+        bot.reach(number, "add", Stage.DONE)
+    assert "key.v2" in shop.data()
