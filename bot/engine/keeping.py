@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 from bot.contracts.people import Directory
 from bot.core.policy import Policy
@@ -51,8 +54,7 @@ class Keeping:
     def declare(self) -> None:
         """Bring the tables in line with the settings: what is listed, and by which rules everything is looked at."""
         self.discoveries.declare()
-        setting = self._setting
-        mark = hashlib.sha256(repr((setting.rules, setting.automatic, setting.calendar)).encode()).hexdigest()
+        mark = mark_of(self._setting)
         with self._database.begin() as tx:
             if tx.setting(RULES) != mark:
                 tx.look_at_all()
@@ -72,3 +74,22 @@ class Keeping:
         """End after what is in hand."""
         for lane in self._lanes:
             lane.stop(within=3.0)
+
+
+def mark_of(setting: Setting) -> str:
+    """What changes with the rules by which everything is looked at, and is the same in every process."""
+    return hashlib.sha256(_written((setting.rules, setting.automatic, setting.calendar)).encode()).hexdigest()
+
+
+def _written(value: Any) -> str:
+    """Like `repr`, but sets and mappings in one order: that of their names differs from process to process."""
+    if is_dataclass(value):
+        parts = [f"{one.name}={_written(getattr(value, one.name))}" for one in fields(value)]
+        return f"{type(value).__name__}({', '.join(parts)})"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(sorted(f"{_written(key)}: {_written(one)}" for key, one in value.items())) + "}"
+    if isinstance(value, Set):
+        return "{" + ", ".join(sorted(map(_written, value))) + "}"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return "[" + ", ".join(map(_written, value)) + "]"
+    return repr(value)
