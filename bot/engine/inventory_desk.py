@@ -316,10 +316,10 @@ class InventoryDesk:
     ) -> CredentialView:
         """Change, audit, and have dates and reminders worked out anew; once for an intent."""
         with self._database.begin() as tx:
-            found = tx.credential(row.name, row.environment)
-            if not found:
+            found = tx.hold_credential(row.name, row.environment)
+            if found is None:
                 raise Refused(f"{row.name} is no longer in the inventory.", code="unknown-credential")
-            values = change(tx, found[0])
+            values = change(tx, found)
             tx.update_credential(row.name, row.environment, **values, remind_at=tx.now)
             if call.intent and not tx.mark_intent(call.intent, 0):
                 raise Refused("This was done already.", code="late")

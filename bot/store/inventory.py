@@ -155,6 +155,12 @@ class InventoryWriter(InventoryReader, ReminderWriter, DiscoveryWriter):
             )
         return sorted(gone)
 
+    def hold_credential(self, name: str, environment: str) -> CredentialRow | None:
+        """The credential, with its row locked until the end: whoever changes it at the same time waits."""
+        query = _by_name.where(CREDENTIAL.c.environment == environment).with_for_update()
+        row = self.connection.execute(query, {"name": name}).one_or_none()
+        return None if row is None else CredentialRow(*row)
+
     def update_credential(self, name: str, environment: str, **changes: Any) -> bool:
         """Change what chat may change; returns whether there is such a credential."""
         unknown = set(changes) - _OVERRIDES

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import pytest
 
@@ -158,6 +160,25 @@ def test_snoozing_again_does_not_begin_the_budget_anew(keep: Keep) -> None:
     with pytest.raises(Refused, match=r"at most|enough"):
         keep.desk.snooze(call, "key-76", DAY, "and again")
     assert not {told.tier for told in keep.desk.reminders(keep.call(), "key-76")} & {"snooze-1", "snooze-2"}
+
+
+def test_snoozes_at_once_wait_for_each_other_and_share_one_budget(keep: Keep) -> None:
+    aged(keep, 76)
+    call = keep.call("alice", Need.SNOOZE)
+    together = Barrier(4)
+
+    def snooze(days: int) -> str:
+        together.wait()
+        try:
+            keep.desk.snooze(call, "key-76", days * DAY, "away")
+        except Refused as refused:
+            return refused.code
+        return "snoozed"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(snooze, (6, 6, 6, 6))) == ["snoozed"] * 4
+        assert list(pool.map(snooze, (1, 1, 9, 9))) == ["snoozed", "snoozed", "snooze-budget", "snooze-budget"]
+    assert len(keep.audit("credential.snoozed")) == 6
 
 
 def test_a_snooze_that_another_one_cuts_short_used_only_what_it_held(keep: Keep) -> None:
