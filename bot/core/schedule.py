@@ -143,8 +143,11 @@ class Dates:
 
 
 def stands(now: datetime, due: datetime | None, soon_at: datetime | None, expires_at: datetime | None) -> str:
-    """`expired`, `overdue`, `soon`, `fine`, or `unknown` where there is no date."""
-    if expires_at is not None and now >= expires_at:
+    """`expired`, `overdue`, `soon`, `fine`, or `unknown` where there is no date.
+
+    An expiry that is no longer due is that of something which is gone, or was replaced.
+    """
+    if expires_at is not None and due is not None and due <= expires_at <= now:
         return "expired"
     if due is None:
         return "unknown"

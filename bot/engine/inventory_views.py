@@ -87,7 +87,7 @@ def findings_of(row: CredentialRow, *, busy: bool = False) -> Iterator[Finding]:
         yield found("not-listed", f"{row.finding[:1].upper()}{row.finding[1:]}.")
     elif row.finding:
         yield found("wrong-expiry", f"Its system's dates are not believed ({row.finding}).")
-    if row.next_due is None:
+    if row.next_due is None and row.status != "gone":
         if row.cadence is not None and row.dates.begins is None:
             yield found("never-rotated", "It was never rotated, so its age is not known; rotate it, or: record.")
         else:

@@ -66,7 +66,7 @@ class Listing(Session):
         """How many of them stand how."""
         now = self.now
         standing = case(
-            (_C.expires_at <= now, "expired"),
+            (and_(_C.expires_at <= now, _C.next_due <= _C.expires_at), "expired"),  # as `stands` has it
             (_C.next_due.is_(None), "unknown"),
             (_C.next_due <= now, "overdue"),
             (_C.soon_at <= now, "soon"),

@@ -236,6 +236,26 @@ def test_what_is_gone_is_said_only_after_a_complete_round(keep: Keep) -> None:
     assert (keep.row("checkout").status, keep.row("checkout").expires_at) == ("known", MONDAY + 70 * DAY)
 
 
+@pytest.mark.parametrize("how", ["gone", "rotated"])
+def test_what_is_gone_or_was_replaced_does_not_count_as_expired(keep: Keep, how: str) -> None:
+    keep.declare(declared("checkout", cadence=None, place=PLACE))
+    keep.system.held = [found()]
+    keep.discover()
+    keep.go_to(MONDAY + 41 * DAY)
+    keep.turn()
+    assert keep.desk.counts(keep.call(), Filters()) == {"expired": 1}
+    assert [row.standing for row in keep.desk.search(keep.call(), Filters()).rows] == ["expired"]
+    if how == "gone":
+        keep.system.held = []
+        keep.discover()
+    else:
+        keep.rotated("checkout")
+        keep.turn()
+    assert keep.desk.counts(keep.call(), Filters()) == {"unknown": 1}
+    assert [row.standing for row in keep.desk.search(keep.call(), Filters()).rows] == ["unknown"]
+    assert {one.code for one in keep.desk.findings(keep.call())} == {"gone" if how == "gone" else "no-date"}
+
+
 @pytest.mark.parametrize(
     "expires",
     [
