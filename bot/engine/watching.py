@@ -19,7 +19,7 @@ from bot.store.watching import MOVED_TIER, Leftover
 from bot.store.writing import Transaction
 
 LEFTOVER = (("leftover", timedelta(days=30)), ("leftover-soon", timedelta(days=2)))
-"""Tier, and how long before an older version expires it is told."""
+"""Tier, with the version a row of `reminder`, and how long before an older version expires it is told."""
 EVERY = 30.0
 """Real seconds between two looks."""
 
@@ -55,8 +55,9 @@ class Watch:
         row, to = self._heard(finder, one.name, one.environment)
         if row is not None and to:
             with self._database.begin() as tx:
+                of_it = f"{tier} {one.version}"
                 told = ReminderRow(
-                    one.name, one.environment, one.expires_at, tier, tx.now, tx.now, [each.name for each in to], ""
+                    one.name, one.environment, one.expires_at, of_it, tx.now, tx.now, [each.name for each in to], ""
                 )
                 self._tell(tx, told, row, to, text)
 

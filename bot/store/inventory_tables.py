@@ -20,6 +20,7 @@ class CredentialTable(SQLModel, table=True):
         partial("credential_due", "next_due", where="next_due IS NOT NULL AND removed_at IS NULL"),
         partial("credential_starts", "starts_at", where="starts_at IS NOT NULL AND removed_at IS NULL"),
         partial("credential_place", "place", "environment", where="place <> ''"),
+        partial("credential_several", "place", "environment", where="versions > 1 AND removed_at IS NULL"),
         partial("credential_status", "status", "name", where="status <> 'known' AND removed_at IS NULL"),
         partial("credential_finding", "name", where="(finding <> '' OR owner_finding <> '') AND removed_at IS NULL"),
         partial("credential_owner", "owner", where="owner_override IS NULL AND removed_at IS NULL"),

@@ -398,6 +398,18 @@ def test_an_older_version_does_not_expire_unnoticed(keep: Keep) -> None:
     assert keep.row("key").expires_at == MONDAY + 300 * DAY
 
 
+def test_each_of_several_leftovers_is_told_once_though_its_expiry_is_worked_out_anew(keep: Keep) -> None:
+    keep.declare(declared("key", "alice", None, "svc/a"))
+    for _ in range(3):
+        old = [Found("svc/a", name, "api-key", MONDAY - 80 * DAY, keep.now + 20 * DAY) for name in ("k0", "k1")]
+        keep.system.held = [*old, Found("svc/a", "k2", "api-key", MONDAY - DAY, MONDAY + 300 * DAY)]
+        keep.discover()
+        keep.watch.turn()
+        keep.database.clock.advance(6 * HOUR)
+    assert sorted(leftovers(keep)) == ["k0 of key", "k1 of key"]
+    assert {tier for _, _, tier in keep.told()} == {"leftover k0", "leftover k1"}
+
+
 def leftovers(keep: Keep) -> list[str]:
     """Which versions of what were told as such."""
     return [row.text.partition(" (")[0] for row in keep.notices() if row.key.startswith("leftover")]

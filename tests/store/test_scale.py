@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import event, insert, text
 
 from bot.core.rotation import Stage, StepRun
-from bot.store import reading, reminding
+from bot.store import reading, reminding, watching
 from bot.store.database import Database
 from bot.store.rows import plan_row, rotation_row, step_row
 from bot.store.tables import CREDENTIAL, PLAN, ROTATION, STEP
@@ -88,6 +88,14 @@ def test_ten_thousand_waiting_rotations_cost_nothing(database: Database) -> None
 
 def test_reminders_use_their_partial_index(database: Database) -> None:
     assert "credential_remind" in explained(database, reminding._due, now=samples.NOW, limit=10)
+
+
+def test_leftovers_are_looked_for_where_there_are_several_versions(database: Database) -> None:
+    """A look every half minute must not read the whole estate."""
+    look = watching._leftovers("leftover", samples.NOW, samples.NOW + timedelta(days=30), 100)
+    plan = explained(database, look)
+    assert "credential_several" in plan
+    assert "found_of_place" in plan
 
 
 def test_reminders_among_many_credentials(database: Database) -> None:

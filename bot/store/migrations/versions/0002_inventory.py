@@ -47,6 +47,7 @@ def widen_credentials() -> None:
         op.add_column("credential", sa.Column(name, sa.BigInteger(), nullable=True))
     partial("credential_starts", "credential", ["starts_at"], f"starts_at IS NOT NULL AND {LISTED}")
     partial("credential_place", "credential", ["place", "environment"], "place <> ''")
+    partial("credential_several", "credential", ["place", "environment"], f"versions > 1 AND {LISTED}")
     partial("credential_status", "credential", ["status", "name"], f"status <> 'known' AND {LISTED}")
     partial("credential_finding", "credential", ["name"], f"(finding <> '' OR owner_finding <> '') AND {LISTED}")
     partial("credential_owner", "credential", ["owner"], f"owner_override IS NULL AND {LISTED}")
