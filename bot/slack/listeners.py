@@ -22,6 +22,7 @@ from bot.slack.answers import answer, refusal
 from bot.slack.api import SlackApi, SlackRefused
 from bot.slack.buttons import Bound, read_action, typed_for
 from bot.slack.cards import Message
+from bot.slack.choices import choices
 from bot.slack.credential_forms import ACTION, WITH_FORM, form, target
 from bot.slack.deliveries import (
     STEP_RUN,
@@ -309,13 +310,11 @@ class Listeners:
         if person is None:
             ack(options=[])
             return
-        wanted = clean(body.get("value")).casefold().strip()
         call = Call("list", Need.SEE, person)
-        found = []
-        for one in self._rotations.credentials(call, limit=1000):
-            if wanted in f"{one.name}@{one.environment}".casefold():
-                due = f"due {one.next_due:%Y-%m-%d}" if one.next_due else "not scheduled"
-                found.append((one.name, one.environment, due))
+        found = [
+            (one.name, one.environment, f"due {one.next_due:%Y-%m-%d}" if one.next_due else "not scheduled")
+            for one in choices(self._rotations, call, clean(body.get("value")))
+        ]
         ack(options=forms.options(found)["options"])
 
     # --- events -------------------------------------------------------------------------------------------------------

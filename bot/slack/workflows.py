@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from datetime import timedelta
 from typing import Any
 
 from slack_bolt import Ack, App
 
-from bot.contracts.command import Call, Filters, Need, Rotations
+from bot.contracts.command import Call, Need, Rotations
 from bot.core.errors import Refused
 from bot.core.policy import Person, PersonKind
 from bot.engine.intake import WORKFLOW, Heard, Receipt
 from bot.slack.api import SlackApi
+from bot.slack.choices import choices
 from bot.slack.deliveries import Body, Malformed, clean, runner_of, team_of, within
 from bot.slack.lane import Lane
 from bot.slack.text import plain
 
-MOST_CHOICES = 100
-EVER = timedelta(days=3660)
 _EXECUTION = re.compile(r"Fx[A-Z0-9]{2,60}")
 _ANY_MEMBER = Person("", kind=PersonKind.MEMBER)
 """Slack does not say who builds a workflow, so that only what every member may see is offered."""
@@ -88,26 +86,18 @@ class Workflows:
     def _choices(self, ack: Ack, body: dict[str, Any]) -> None:
         """Only for whoever builds a workflow: the lane answers, and an answer that is lost is asked for again."""
         execution = execution_of(body)
-        query = _given(body, "query").strip().partition("@")[0]
+        query = _given(body, "query")
         ack()
 
         def job() -> None:
             options = [
-                {"text": {"type": "plain_text", "text": plain(f"{name} ({environment})", 75)}, "value": value}
-                for name, environment in self._offered(query)
-                if len(value := f"{name}@{environment}") <= 150
+                {"text": {"type": "plain_text", "text": plain(f"{one.name} ({one.environment})", 75)}, "value": value}
+                for one in choices(self._rotations, Call("list", Need.SEE, _ANY_MEMBER), query)
+                if len(value := f"{one.name}@{one.environment}") <= 150
             ]
             self._quick.call("functions.completeSuccess", function_execution_id=execution, outputs={"options": options})
 
         self._lane.submit(job)
-
-    def _offered(self, query: str) -> list[tuple[str, str]]:
-        """Credentials with this in their names, those due next first, and then what has no date."""
-        call, found = Call("list", Need.SEE, _ANY_MEMBER), dict[tuple[str, str], None]()
-        for filters in (Filters(within=EVER, text=query), Filters(text=query)):
-            page = self._rotations.inventory.search(call, filters, limit=MOST_CHOICES)
-            found |= {(one.name, one.environment): None for one in page.rows}
-        return list(found)[:MOST_CHOICES]
 
 
 def execution_of(body: Body) -> str:

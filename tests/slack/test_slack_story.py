@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 
 import pytest
 
+from bot.store.records import Declared
 from playground.workspace import Message
-from tests.slack.conftest import Opener
+from tests.slack.conftest import House, Opener
 
 
 @pytest.mark.parametrize("transport", ["socket", "http"])
@@ -91,6 +93,29 @@ def test_bare_rotate_offers_the_credentials(open_house: Opener) -> None:
     assert "by-hand" in form.words
     slack.submit("alice", {"boxes": ["notified"]})
     assert "picked" in house.shows("asks to rotate").words
+
+
+def test_what_is_typed_is_found_among_all_credentials_and_what_is_due_next_comes_first(house: House) -> None:
+    slack = house.workspace
+    with house.bot.database.begin() as tx:
+        names = [*(f"aa-{n:04}" for n in range(1200)), "zz-late"]
+        many = [Declared(name, "production", "key", "alice", "by-hand", None) for name in names]
+        tx.apply_credentials(many, partial=True)
+        for name, days in (("zz-late", 1), ("door-key", 9)):
+            tx.update_credential(name, "production", next_due=tx.now + timedelta(days=days), remind_at=None)
+        tx.update_credential("shed-key", "staging", next_due=None, remind_at=None)
+    slack.type("alice", "ops", "/rotate")
+    house.modal("alice", "Rotate a credential")
+
+    def offered(typed: str) -> list[str]:
+        return [one["value"] for one in slack.suggest("alice", "modal", "value", typed)]
+
+    house.wait(lambda: offered(""))
+    assert offered("")[:3] == ["zz-late@production", "door-key@production", "aa-0000@production"]
+    assert len(offered("")) == 100
+    assert offered("ZZ-l") == ["zz-late@production"]
+    assert offered("aa-1199@prod") == ["aa-1199@production"]
+    assert offered("-key@stag") == ["shed-key@staging"]
 
 
 def test_a_plan_that_is_refused_stands_in_the_modal(open_house: Opener) -> None:
