@@ -40,11 +40,14 @@ def announce(tx: Transaction, before: Rotation | None, after: Rotation) -> None:
         announce(tx, *passed)
 
 
-def warn_of_use(tx: Transaction, rotation: Rotation) -> None:
-    """The grace ends soon, and sensors still see the old credential in use: whoever uses it has to be moved."""
+def warn_of_use(tx: Transaction, rotation: Rotation) -> bool:
+    """The grace ends soon, and sensors still see the old credential in use: whoever uses it has to be moved.
+
+    False where no sensor has seen it lately, so that there is nobody to look for.
+    """
     i = rotation.current
     if i is None or rotation.overlap_deadline is None or USED_AT not in rotation.steps[i].progress:
-        return  # no sensor has seen it lately: there is nobody to look for
+        return False
     plan = rotation.plan
     text = (
         f"{rotation.id} ({plan.credential}, {plan.environment}): the grace ends on "
@@ -54,18 +57,21 @@ def warn_of_use(tx: Transaction, rotation: Rotation) -> None:
     payload = {"rotation": rotation.number, "broadcast": True}
     tx.add_notice(f"grace-{rotation.number}", "", rotation.channel, text, payload)
     tell_owner(tx, rotation, f"grace-{rotation.number}-owner", text)
+    return True
 
 
 def remind_overlap(tx: Transaction, rotation: Rotation) -> None:
-    """The old credential is still valid past the day by which it was to be retired."""
+    """The old credential is still valid past the day by which it was to be retired: its owner hears as well."""
     i = rotation.current
     step = rotation.plan.steps[i].title if i is not None else "its last step"
     text = (
         f"{rotation.id} ({rotation.plan.credential}, {rotation.plan.environment}) is past its deadline: the old "
         f"credential is still valid. It waits at: {step}. {rotation.steps[i].evidence if i is not None else ''}"
-    )
-    payload = {"rotation": rotation.number, "broadcast": True}
-    tx.add_notice(f"overdue-{rotation.number}", "", rotation.channel, text.strip(), payload)
+    ).strip()
+    key, payload = f"overdue-{rotation.number}-{tx.now:%Y%m%d}", {"rotation": rotation.number, "broadcast": True}
+    if rotation.channel:
+        tx.add_notice(key, "", rotation.channel, text, payload)
+    tell_owner(tx, rotation, f"{key}-owner", text)
 
 
 def _told(before: Rotation | None, after: Rotation) -> tuple[str, str] | None:

@@ -24,6 +24,10 @@ SHORTEST_NAP = 0.005
 MOST_TOLD = 3
 DEAD_AFTER = timedelta(seconds=30)
 QUEUED_TOO_LONG = timedelta(minutes=3)
+USE_AGAIN = timedelta(hours=1)
+"""How often it is looked, near the end of a grace, whether the old credential is in use after all."""
+OVERDUE_AGAIN = timedelta(days=7)
+"""How often an overlap that is past its deadline is said."""
 
 
 class Timers:
@@ -135,18 +139,19 @@ class Timers:
         threading.Thread(target=work, name="caller", daemon=True).start()
 
     def _remind(self, number: int) -> None:
-        """An overlap comes to its end, or is past its deadline: say each once; the card goes on saying it."""
+        """An overlap comes to its end while the old credential is in use: say it once, and look until it is seen. It
+        is past its deadline: say it again and again."""
         with self._database.begin() as tx:
             rotation = tx.rotation(number)
             deadline = rotation.overlap_deadline if rotation is not None else None
-            ahead = deadline is not None and tx.now < deadline
-            tx.remind_overlap(number, deadline if ahead else None)
             if rotation is None or rotation.is_over:
-                return
-            if ahead:
-                warn_of_use(tx, rotation)
+                tx.remind_overlap(number, None)
+            elif deadline is not None and tx.now < deadline:
+                told = warn_of_use(tx, rotation)
+                tx.remind_overlap(number, deadline if told else min(deadline, tx.now + USE_AGAIN))
             else:
                 remind_overlap(tx, rotation)
+                tx.remind_overlap(number, tx.now + OVERDUE_AGAIN)
 
     def _apply(self, number: int, event: Happening) -> int:
         def apply(number: int) -> None:

@@ -129,19 +129,34 @@ def test_nobody_is_sent_to_look_for_a_use_that_no_sensor_sees(grace: Grace) -> N
     assert grace.told() == []
 
 
-def test_an_overlap_past_its_deadline_is_said_once_where_its_card_is(grace: Grace) -> None:
+def test_a_use_that_is_seen_first_on_the_last_day_is_told_then(grace: Grace) -> None:
+    grace.after(HOUR)
+    grace.sensor.since = grace.database.now() + GRACE - 2 * DAY  # the counters are younger than what is demanded
+    grace.after(GRACE - DAY + HOUR)
+    assert grace.told() == []
+    grace.sensor.ago = HOUR
+    grace.after(GRACE - DAY + 5 * HOUR)
+    grace.after(GRACE - DAY + 6 * HOUR)
+    grace.after(GRACE - DAY + 9 * HOUR)
+    assert sorted(row.person for row in grace.told()) == ["", "@payments"]
+
+
+def test_an_overlap_past_its_deadline_is_said_where_its_card_is_and_to_its_owner(grace: Grace) -> None:
     grace.sensor.ago = 3 * HOUR
     grace.after(GRACE - HOUR)
     assert grace.told("overdue-") == []
     grace.after(GRACE + HOUR)
-    (row,) = grace.told("overdue-")
+    row, owner = sorted(grace.told("overdue-"), key=lambda row: row.person)
+    assert (owner.person, owner.text) == ("@payments", row.text)
     assert (row.person, row.channel) == ("", "C1")
     assert row.payload == {"rotation": grace.rotation.number, "broadcast": True}
     assert row.text.startswith("R-1 (checkout, production) is past its deadline: the old credential is still valid.")
     assert "It waits at: " in row.text
     assert "ago by billing" in row.text
-    grace.after(GRACE + DAY)
-    assert len(grace.told("overdue-")) == 1
+    grace.after(GRACE + 6 * DAY)
+    assert len(grace.told("overdue-")) == 2
+    grace.after(GRACE + 8 * DAY)
+    assert len(grace.told("overdue-")) == 4, "said again while the old credential is valid"
 
 
 @pytest.mark.parametrize(
