@@ -17,6 +17,7 @@ usage = "forecast [90d]"
 need = Need.SEE
 USUAL = "90d"
 MOST_BARS = 20
+"""Slack draws no more."""
 MOST_SAID = 10
 
 
@@ -43,18 +44,21 @@ def run(call: Call, rotations: Rotations) -> Answer:
 
 
 def chart(found: Forecast) -> Chart:
-    """The load of the weeks: what starts by itself, and what people have to start."""
-    weeks = found.weeks[:MOST_BARS]
+    """The load of the weeks: what starts by itself, and what people have to start; several to a bar where many are."""
+    weeks = found.weeks
+    each = -(-len(weeks) // MOST_BARS)
+    bars = [weeks[begin : begin + each] for begin in range(0, len(weeks), each)]
+    counts = [(sum(week.count for week in bar), sum(week.automatic for week in bar)) for bar in bars]
     busiest = max(weeks, key=lambda week: week.count)
     total = sum(week.count for week in weeks)
     return Chart(
-        title="Rotations due by week",
-        categories=tuple(_label(week.begins) for week in weeks),
+        title="Rotations due by week" if each == 1 else f"Rotations due by {each} weeks",
+        categories=tuple(_label(bar[0].begins) for bar in bars),
         series=(
-            ("by people", tuple(float(week.count - week.automatic) for week in weeks)),
-            ("by itself", tuple(float(week.automatic) for week in weeks)),
+            ("by people", tuple(float(count - automatic) for count, automatic in counts)),
+            ("by itself", tuple(float(automatic) for _, automatic in counts)),
         ),
-        x_label="week from Monday",
+        x_label="week from Monday" if each == 1 else f"{each} weeks from Monday",
         y_label="rotations",
         told=(
             f"{total} due in {len(weeks)} weeks; the fullest is the week of {busiest.begins:%Y-%m-%d} with "

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
 from bot.contracts.command import Overlaps
-from bot.contracts.inventory import Overlapping
+from bot.contracts.inventory import Forecast, Overlapping, Week
 from bot.core.errors import Refused
 from bot.store.records import Declared
-from commands.forecast import ages, overlaps
+from commands.forecast import ages, chart, overlaps
 from tests.commands.conftest import Desk
 from tests.store import samples
 
@@ -210,6 +210,21 @@ def test_ages_and_overlaps_are_counted() -> None:
     assert chart.categories == ("b", "a", "c")
     assert chart.series == (("days so far", (9.0, 3.0, 0.0)), ("days to the deadline", (0.0, 2.0, 0.0)))
     assert chart.told == "30 old versions are being retired, 1 of them past the deadline."
+
+
+@pytest.mark.parametrize(("count", "each", "bars"), [(1, 1, 1), (20, 1, 20), (21, 2, 11), (54, 3, 18)])
+def test_the_picture_of_a_forecast_shows_all_of_its_weeks(count: int, each: int, bars: int) -> None:
+    first = date(2026, 11, 23)
+    weeks = tuple(Week(first + timedelta(days=7 * n), (), n + 2, 1) for n in range(count))
+    shown = chart(Forecast(weeks, (), (), datetime(2026, 11, 26, tzinfo=UTC)))
+    assert len(shown.categories) == bars
+    assert [len(values) for _, values in shown.series] == [bars, bars]
+    people, alone = (sum(values) for _, values in shown.series)
+    assert (people, alone) == (sum(week.count - 1 for week in weeks), count)
+    assert shown.told.startswith(
+        f"{sum(week.count for week in weeks)} due in {count} weeks; the fullest is the week of"
+    )
+    assert shown.x_label == ("week from Monday" if each == 1 else f"{each} weeks from Monday")
 
 
 def test_a_forecast_shows_ages_and_overlaps_beside_the_load(desk: Desk) -> None:
