@@ -65,9 +65,7 @@ class Client:
 
     def look(self, run: Run, name: str, ca: str | None = None) -> Shown:
         """The certificate that the endpoint serves, trusted or not. `Transient` when it cannot be had."""
-        if name not in self._endpoints:
-            raise Permanent(f"the endpoint {name} is not configured", "list it under adapters.tls.endpoints")
-        endpoint = self._endpoints[name]
+        endpoint = self._known(name)
         try:
             return _shake(run, endpoint, self._trusting(endpoint, ca), "")
         except ssl.SSLCertVerificationError as error:
@@ -82,6 +80,16 @@ class Client:
                 raise _lost(name, endpoint) from None
         except OSError:
             raise _lost(name, endpoint) from None
+
+    def trusted(self, name: str, ca: str | None = None) -> set[str]:
+        """Fingerprints of the authorities by which `look` judges the endpoint."""
+        found = self._trusting(self._known(name), ca).get_ca_certs(binary_form=True)
+        return {hashlib.sha256(raw).hexdigest() for raw in found}
+
+    def _known(self, name: str) -> Endpoint:
+        if name not in self._endpoints:
+            raise Permanent(f"the endpoint {name} is not configured", "list it under adapters.tls.endpoints")
+        return self._endpoints[name]
 
     def _trusting(self, endpoint: Endpoint, ca: str | None) -> ssl.SSLContext:
         hint = "name a file, or a reference to a value, of certificates in PEM"
@@ -128,6 +136,7 @@ class Served(Probe):
     """The endpoint serves a certificate that its clients trust, and it is the one that is wanted.
 
     `fingerprint` is the SHA-256 of the one that must be served, `not_serial` the number of the one that must be gone.
+    Whom clients trust is what the endpoint's `ca` says: have it be the file that they read, or a copy kept in step.
     """
 
     class Params(Model):
@@ -138,6 +147,8 @@ class Served(Probe):
         """Seconds that the certificate must still be valid."""
         ca: Reference | None = None
         """A reference to the authorities in PEM that clients trust, instead of those of the configuration."""
+        without: Annotated[list[Fingerprint], Field(max_length=100)] = Field(default_factory=list)
+        """SHA-256 of authorities that clients trust no longer; it fails while those that it is judged by hold one."""
 
         @model_validator(mode="after")
         def _something(self) -> Any:
@@ -159,6 +170,8 @@ class Served(Probe):
             wrong.append("it is still the old one")
         if p.min_left is not None and left < timedelta(seconds=p.min_left):
             wrong.append(f"it has less left than {duration.show(timedelta(seconds=p.min_left))}")
+        if p.without and self.client.trusted(p.endpoint, p.ca) & set(p.without):
+            wrong.append(f"it is judged by authorities (adapters.tls.endpoints.{p.endpoint}.ca) with the outgoing one")
         told = f"{p.endpoint} serves serial {shown.serial}, valid until {shown.ends:%Y-%m-%d %H:%M} UTC"
         return Reading("; ".join([told, *wrong]), passed=not wrong)
 

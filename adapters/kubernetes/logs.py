@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Literal
@@ -38,7 +38,8 @@ def _errors() -> dict[str, Value | list[Value]]:
 class LogErrors(Placed, Probe):
     """Fewer log lines than `below` whose fields match `where`, in all pods that the labels select.
 
-    Lines are JSON, logfmt or klog; others are not counted, and told. Where no line can be read, nothing is claimed.
+    Lines are JSON, logfmt or klog. Others, and such as have none of the fields that are looked at, are not counted, and
+    told; where there are only such, nothing is claimed.
     """
 
     permissions = ("pods: list", "pods/log: get")
@@ -48,10 +49,11 @@ class LogErrors(Placed, Probe):
         over: Annotated[float, Field(ge=1, le=7 * 86400)] = 300.0
         """Seconds."""
         below: Annotated[int, Field(ge=1)]
-        where: Where | Literal["auth"] = Field(default_factory=_errors)
+        where: Where | Literal["auth", "handshake"] = Field(default_factory=_errors)
         """Fields and the values that they must have, such as `{level: error, status: [401, 403]}`.
 
-        `auth`: an answer 401 or 403, or words that say that somebody was not let in.
+        `auth`: an answer 401 or 403, or words that say that somebody was not let in. `handshake`: words that say that
+        a certificate was not trusted, or that no encrypted connection came about.
         """
 
     client: Client
@@ -63,20 +65,28 @@ class LogErrors(Placed, Probe):
             return Reading(f"no pod in {p.namespace} has the labels {p.selector}", passed=False)
         if len(pods) > MOST_PODS:
             raise Permanent(f"{len(pods)} pods match, at most {MOST_PODS} are read", "narrow the labels")
-        matched, unread, total, loud = 0, 0, 0, []
+        judge = judge_of(p.where)
+        matched, unread, mute, total, loud = 0, 0, 0, 0, []
         for pod in pods:
             here = 0
             for line in self._lines(replace(place, name=str(pod["metadata"].get("name"))), run, pod, p.over):
                 total += 1
                 fields = fields_of(line)
+                found = judge(fields) if fields is not None else None
                 unread += fields is None
-                here += fields is not None and (refuses(fields) if p.where == "auth" else matches(fields, p.where))
+                mute += fields is not None and found is None
+                here += found is True
             matched += here
             loud += [f"{said(pod['metadata'].get('name'), 100)} {here}"] if here else []
         if total and unread == total:
             return Reading(f"none of {total} lines is JSON, logfmt or klog, so nothing can be told", passed=False)
+        if total and unread + mute == total:
+            return Reading(
+                f"none of {total} lines has the fields that are looked at; nothing can be told", passed=False
+            )
         told = f"{matched} of {total} lines over {duration.show(timedelta(seconds=p.over))} match, in {len(pods)} pods"
         told += f"; {unread} lines could not be read" if unread else ""
+        told += f"; {mute} lines have none of the fields" if mute else ""
         return Reading(f"{told}; {', '.join(loud[:5])}" if loud else told, passed=matched < p.below)
 
     def _lines(self, place: Place, run: Run, pod: Found, over: float) -> Iterator[str]:
@@ -118,31 +128,75 @@ def fields_of(line: str) -> Mapping[str, Any] | None:
             return None
         return found if isinstance(found, dict) else None
     if klog := _KLOG.match(text):
-        return {"level": _LEVELS[klog[1]]}
-    pairs = {name: value.strip('"') for name, value in _LOGFMT.findall(text)}
+        said_of_it = text[klog.end() :].strip()
+        return {**_pairs(said_of_it), "level": _LEVELS[klog[1]], "msg": said_of_it}
+    pairs = _pairs(text)
     return pairs if len(pairs) >= 2 else None
 
 
-_STATUS = ("status", "status_code", "statusCode", "code", "http_status", "response.status", "res.status")
+def _pairs(text: str) -> dict[str, str]:
+    return {name: value.strip('"') for name, value in _LOGFMT.findall(text)}
+
+
+_STATUS = (
+    *("status", "status_code", "statusCode", "code", "http_status", "response.status", "res.status"),
+    *("http.status", "http.status_code", "http.response.status_code"),
+)
 _WORDS = ("msg", "message", "error", "err", "reason", "event")
 _REFUSED = re.compile(
-    r"unauthori[sz]ed|unauthenticated|forbidden|(?:authentication|authorization) failed", re.IGNORECASE
+    r"unauthori[sz]ed|unauthenticated|forbidden|(?:authentication|authorization) failed"
+    r"|(?:unable|failed) to authenticate",
+    re.IGNORECASE,
 )
+_NOT_TRUSTED = re.compile(
+    r"handshake|x509|bad certificate|unknown (?:certificate )?authority|certificate (?:verify failed|has expired)"
+    r"|certificate is (?:not|un)",
+    re.IGNORECASE,
+)
+Judge = Callable[[Mapping[str, Any]], bool | None]
 
 
-def refuses(fields: Mapping[str, Any]) -> bool:
-    """Whether a line tells that somebody was not let in."""
-    if any(matches(fields, {name: [401, 403]}) for name in _STATUS):
+def judge_of(where: Where | str) -> Judge:
+    """Says of a line's fields whether it counts; None where it has none of the fields that would tell."""
+    if where == "auth":
+        return refuses
+    if where == "handshake":
+        return lambda fields: _speaks(fields, _NOT_TRUSTED)
+    assert isinstance(where, dict)
+    names = tuple(where)
+
+    def judge(fields: Mapping[str, Any]) -> bool | None:
+        return matches(fields, where) if any(_field(fields, name) is not None for name in names) else None
+
+    return judge
+
+
+def refuses(fields: Mapping[str, Any]) -> bool | None:
+    """Whether a line tells that somebody was not let in; None where it has neither a status nor words."""
+    answers = [name for name in _STATUS if _field(fields, name) is not None]
+    if any(matches(fields, {name: [401, 403]}) for name in answers):
         return True
-    return any(isinstance(fields.get(name), str) and _REFUSED.search(fields[name]) for name in _WORDS)
+    return _speaks(fields, _REFUSED) if not answers else bool(_speaks(fields, _REFUSED))
+
+
+def _speaks(fields: Mapping[str, Any], words: re.Pattern[str]) -> bool | None:
+    """Whether one of its texts has such words; None where it has no text."""
+    texts = [fields[name] for name in _WORDS if isinstance(fields.get(name), str)]
+    return any(words.search(text) for text in texts) if texts else None
+
+
+def _field(fields: Mapping[str, Any], name: str) -> Any:
+    """A field by its name, or by the names that lead to it."""
+    found: Any = fields
+    for part in [name] if name in fields else name.split("."):
+        found = found.get(part) if isinstance(found, dict) else None
+    return found
 
 
 def matches(fields: Mapping[str, Any], where: Mapping[str, Value | list[Value]]) -> bool:
     """Whether every field has one of its values; texts are compared without regard to case."""
     for name, wanted in where.items():
-        found: Any = fields
-        for part in [name] if name in fields else name.split("."):
-            found = found.get(part) if isinstance(found, dict) else None
+        found = _field(fields, name)
         among = wanted if isinstance(wanted, list) else [wanted]
         if found is None or str(found).casefold() not in {str(one).casefold() for one in among}:
             return False

@@ -13,6 +13,7 @@ import pytest
 from pydantic import ValidationError
 
 from adapters import tls
+from adapters.kubernetes.pem import fingerprint_of
 from bot.contracts.adapter import Reading, Run
 from bot.core.errors import Permanent, Transient
 from tests.stand_ins.authority import Authority
@@ -76,6 +77,17 @@ def test_a_certificate_that_clients_refuse_never_passes(shop: Shop) -> None:
     shop.bundle.write_text(shop.authority.pem + shop.other.pem)
     assert shop.check(min_left=0).passed, "both are trusted in the overlap"
     assert shop.serial()
+
+
+def test_nothing_is_proved_by_authorities_that_still_hold_the_outgoing_one(shop: Shop) -> None:
+    outgoing = fingerprint_of(shop.other.pem)
+    shop.bundle.write_text(shop.authority.pem + shop.other.pem)
+    told = shop.check(min_left=0, without=[outgoing])
+    assert not told.passed
+    assert "adapters.tls.endpoints.shop.ca" in told.evidence
+    assert shop.check(min_left=0, without=[]).passed
+    shop.bundle.write_text(shop.authority.pem)
+    assert shop.check(min_left=0, without=[outgoing]).passed
 
 
 def test_a_certificate_about_to_end_is_told(shop: Shop) -> None:

@@ -60,6 +60,36 @@ def test_lines_whose_fields_match_are_counted(bench: Bench, kubelet: Kubelet) ->
     assert only.evidence.startswith("1 of 5")
 
 
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ('E1126 10:00:00.000000       1 authn.go:63] "Unable to authenticate the request" err="token expired"', "auth"),
+        ("W1126 10:00:00.000000       1 server.go:9] request refused: Unauthorized", "auth"),
+        ('{"level":"warn","msg":"unauthorized","code":401}', "auth"),
+        ("time=10:00 level=warn path=/login status_code=401", "auth"),
+        ('{"http":{"response":{"status_code":403}},"path":"/login"}', "auth"),
+        ('{"level":"error","msg":"remote error: tls: unknown certificate authority"}', "handshake"),
+        ("E1126 10:00:00.000000       1 server.go:9] http: TLS handshake error from 10.0.0.1:4711: EOF", "handshake"),
+    ],
+)
+def test_who_is_refused_is_counted_however_it_is_told(bench: Bench, kubelet: Kubelet, line: str, where: str) -> None:
+    kubelet.logs["web/web"] = "\n".join(['{"level":"info","msg":"certificate and token read","status":200}', line])
+    told = bench.check("log_errors", selector="app=web", below=1, where=where)
+    assert told.passed is False
+    assert told.evidence.startswith("1 of 2")
+
+
+def test_lines_without_the_fields_that_are_looked_at_prove_nothing(bench: Bench, kubelet: Kubelet) -> None:
+    kubelet.logs["web/web"] = "\n".join(['{"level":"info","took":3}', '{"level":"info","code":401}'])
+    told = bench.check("log_errors", selector="app=web", below=1, where={"status": [401, 403]})
+    assert told.passed is False
+    assert "none of 2 lines has the fields" in told.evidence
+    kubelet.logs["web/web"] += '\n{"status":200}'
+    told = bench.check("log_errors", selector="app=web", below=1, where={"status": [401, 403]})
+    assert told.passed
+    assert "2 lines have none of the fields" in told.evidence
+
+
 def test_what_cannot_be_read_is_not_good(bench: Bench, kubelet: Kubelet) -> None:
     assert not bench.check("log_errors", selector="app=none", below=1).passed
     assert bench.check("log_errors", selector="app=web", below=1).passed, "a silent pod has no errors"
