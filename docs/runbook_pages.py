@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bot.core.lint import Vocabulary
 from bot.core.runbook import (
@@ -26,14 +26,14 @@ _EFFECTS = {"creates": "creates", "changes": "changes, reversible", "destroys": 
 _VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)")
 _ASSIGNED = re.compile(r"(?:^|[;&({ ])([A-Z][A-Z0-9_]*)=(?=[$'\"v])")
 _READ = re.compile(r"\bread (?:-\w+ )*([A-Z][A-Z0-9_ ]*)")
-_FUNCTION = re.compile(r"([a-z][a-z_]*)\(\) *\{")
+_FUNCTION = re.compile(r"(?m)^([a-z][a-z_]*)\(\) *[{(]")
 _LIST = re.compile(r"\[([^\]]*)\]")
 _SHELL = (
     "Everything below can be done without the bot, with bash, kubectl, openssl and curl. Begin by saying what it is",
     "about; every later command uses these variables, in the same shell. Lists are separated by spaces. No command",
     "below shows a secret, puts one on a command line or into a file.",
 )
-_EMERGENCY_BY_HAND = "Have a second person agree first, and write down who did what and when. Then, in one shell:"
+_EMERGENCY_BY_HAND = "Have a second person agree first, and write down who did what and when."
 SHELL = "In a shell"
 BACK = "Roll back by hand"
 
@@ -133,19 +133,55 @@ def _shell(runbook: Runbook) -> Iterator[str]:
 
 def _noted(runbook: Runbook) -> list[str]:
     """What is found out on the way and needed when the old one is retired, days later."""
-    used = {name for hand in _later(runbook) for line in hand.run for name in _VARIABLE.findall(line)}
-    made = {name for line in _earlier(runbook) for name in _ASSIGNED.findall(line)}
-    made |= {name for line in _earlier(runbook) for names in _READ.findall(line) for name in names.split()}
-    return sorted(used & made - {name.upper() for name in runbook.inputs})
+    return sorted(_names(_lines(runbook.retire)) & _made(_earlier(runbook)) - _inputs(runbook))
 
 
-def _earlier(runbook: Runbook) -> list[str]:
-    parts = (*runbook.facts.values(), *runbook.steps)
+def _names(lines: Iterable[str]) -> set[str]:
+    return {name for line in lines for name in _VARIABLE.findall(line)}
+
+
+def _made(lines: Iterable[str]) -> set[str]:
+    """The variables that these commands set; what a function sets is its own."""
+    typed = [line for line in lines if not _FUNCTION.match(line)]
+    made = {name for line in typed for name in _ASSIGNED.findall(line)}
+    return made | {name for line in typed for names in _READ.findall(line) for name in names.split()}
+
+
+def _inputs(runbook: Runbook) -> set[str]:
+    return {name.upper() for name in runbook.inputs}
+
+
+def _lines(parts: Iterable[FactSource | StepBase]) -> list[str]:
     return [line for part in parts if part.by_hand is not None for line in part.by_hand.run]
 
 
-def _later(runbook: Runbook) -> list[ByHand]:
-    return [step.by_hand for step in runbook.retire if step.by_hand is not None]
+def _earlier(runbook: Runbook) -> list[str]:
+    return _lines([*runbook.facts.values(), *runbook.steps])
+
+
+def _functions(lines: Sequence[str], known: Sequence[str]) -> list[str]:
+    """Those of the known definitions that these commands need before they say themselves what is meant."""
+    bodies = {name: line for line in [*known, *lines] for name in _FUNCTION.findall(line)}
+    said: set[str] = set()
+    missing: set[str] = set()
+    for line in lines:
+        if _FUNCTION.match(line):
+            said.update(_FUNCTION.findall(line))
+        else:
+            missing.update(_calls(line, bodies) - said)
+    return [line for line in dict.fromkeys(known) if missing.intersection(_FUNCTION.findall(line))]
+
+
+def _calls(text: str, bodies: Mapping[str, str]) -> set[str]:
+    """The functions that a command calls, and those that they call."""
+    found: set[str] = set()
+    texts = [text]
+    while texts:
+        here = texts.pop()
+        called = {name for name in bodies if re.search(rf"(?<![\w/-]){name}(?![\w(-])", here)} - found
+        found |= called
+        texts += [bodies[name] for name in called]
+    return found
 
 
 def _to_note(runbook: Runbook) -> Iterator[str]:
@@ -156,8 +192,7 @@ def _to_note(runbook: Runbook) -> Iterator[str]:
 
 def _again(runbook: Runbook) -> Iterator[str]:
     """What a shell needs to know that is opened days after the first one."""
-    noted, lines = _noted(runbook), _earlier(runbook)
-    functions = [line for line in lines if (found := _FUNCTION.match(line)) and _calls(found[1], _later(runbook))]
+    noted, functions = _noted(runbook), _functions(_lines(runbook.retire), _earlier(runbook))
     if not noted and not functions:
         return
     yield "The shell that you began in may be gone by now. Set the variables of the first section again,"
@@ -166,11 +201,35 @@ def _again(runbook: Runbook) -> Iterator[str]:
         yield "more: what was new then is the one in use now, and the steps below would destroy it."
     else:
         yield "and say again what these mean."
-    yield from ("", "```sh", *(f"{name}='<from-the-ticket>'" for name in noted), *dict.fromkeys(functions), "```")
+    yield from ("", "```sh", *(f"{name}='<from-the-ticket>'" for name in noted), *functions, "```")
 
 
-def _calls(name: str, hands: Sequence[ByHand]) -> bool:
-    return any(re.search(rf"(?<![\w-]){name}(?![\w(-])", line) for hand in hands for line in hand.run)
+def _in_need(runbook: Runbook, steps: Sequence[StepBase]) -> Iterator[str]:
+    """What a shell needs to know that is opened for an emergency."""
+    lines, known = _lines(steps), _earlier(runbook)
+    functions = _functions(lines, known)
+    wanted = sorted(_unset(lines, known) & _made(known) - _inputs(runbook))
+    yield _EMERGENCY_BY_HAND
+    if wanted:
+        yield "Then fill in the variables of the first section and these, in one shell, and type everything in that."
+        yield 'Look these up as under "Look it up by hand"; where a rotation is under way, take them from its ticket,'
+        yield "for by then the look-ups may show what is new."
+    else:
+        yield "Then fill in the variables of the first section, in one shell, and type everything in that."
+    if wanted or functions:
+        yield from ("", "```sh", *(f"{name}='<looked-up>'" for name in wanted), *functions, "```")
+
+
+def _unset(lines: Sequence[str], known: Sequence[str]) -> set[str]:
+    """The variables that these commands, or what they call, use before they set them."""
+    bodies = {name: line for line in [*known, *lines] for name in _FUNCTION.findall(line)}
+    unset: set[str] = set()
+    made: set[str] = set()
+    for line in lines:
+        if not _FUNCTION.match(line):
+            made |= _made([line])
+            unset |= _names([line, *(bodies[name] for name in _calls(line, bodies))]) - made
+    return unset
 
 
 def _by_hand(title: str, parts: Sequence[tuple[str, str, ByHand | None]], first: Iterable[str] = ()) -> Iterator[str]:
@@ -214,7 +273,7 @@ def _emergency(runbook: Runbook, emergency: Emergency, vocabulary: Vocabulary) -
     own = [step for _, step in runbook.emergency_sections(emergency.order)]
     if all(step.by_hand is not None for step in own):
         parts = [(step.id, step.title, step.by_hand) for step in own]
-        yield from _by_hand(f"Revoke by hand, {emergency.order}", parts, (_EMERGENCY_BY_HAND,))
+        yield from _by_hand(f"Revoke by hand, {emergency.order}", parts, _in_need(runbook, own))
     if emergency.costs:
         yield from ("", "| Order | Outage | Exposure |", "|---|---|---|")
         for order, cost in emergency.costs.items():

@@ -322,9 +322,9 @@ SEEDS: list[tuple[int, str, str, Change, Context, str, str]] = [
         "api-key",
         swapped(
             (
-                '        - for WORKLOAD in $WORKLOADS; do kubectl -n "$NAMESPACE" rollout status',
+                '        - for WORKLOAD in ${WORKLOADS:?}; do kubectl -n "$NAMESPACE" rollout status',
                 "        - kubectl set env deployment/billing API_KEY=$NEW_KEY\n"
-                '        - for WORKLOAD in $WORKLOADS; do kubectl -n "$NAMESPACE" rollout status',
+                '        - for WORKLOAD in ${WORKLOADS:?}; do kubectl -n "$NAMESPACE" rollout status',
             )
         ),
         Context(),
@@ -349,7 +349,7 @@ SEEDS: list[tuple[int, str, str, Change, Context, str, str]] = [
         9,
         "weak-probe",
         "capability-token",
-        swapped(("where: {status: [401, 403]}", "where: {line: 'grep -E \"401|403\"'}")),
+        swapped(("where: auth", "where: {line: 'grep -E \"401|403\"'}")),
         Context(),
         "errors",
         "any digits",

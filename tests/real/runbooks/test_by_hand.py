@@ -212,7 +212,7 @@ def follow(shell: Shell, installed: Installation, listed: list[Part], live: list
     """Do the parts in order. Whatever token is alive is accepted at any time in between. Gives what each showed."""
     shown = {}
     for part in listed:
-        if any("rollout restart" in line for line in part.commands):
+        if "rollout restart" in part.commands:
             time.sleep(1.1)  # kubectl refuses two restarts within a second, and nobody types as fast as we do
         if part.commands:
             shown[part.title] = shell.type(part.commands)
@@ -270,6 +270,36 @@ def test_who_rolls_back_by_the_page_signs_with_the_old_key_again(shell: Shell, i
     follow(shell, installed, parts("Roll back by hand"), live)
     assert stateless.kid_of(installed.issue()) == "v1"
     assert set(installed.secret()) == {"active", "key.v1", "key.v2"}  # tokens of v2 are alive, and accepted
+
+
+def test_who_rolls_back_without_the_old_key_restarts_nothing(shell: Shell, installed: Installation) -> None:
+    live: list[str] = []
+    follow(shell, installed, parts("Look it up by hand"), live)
+    forward = parts("Rotate by hand")
+    until = next(i for i, part in enumerate(forward) if part.title.startswith("The signer runs"))
+    follow(shell, installed, forward[: until + 1], live)
+    overwritten = {"key.v1": None, "key.v2": None, "key.v9": base64.b64encode(os.urandom(64)).decode()}
+    installed.cluster.api.merge(f"/api/v1/namespaces/{installed.namespace}/secrets/{SECRET}", {"data": overwritten})
+    before = dict(installed.restarts)
+    (back,) = parts("Roll back by hand")
+    assert shell.answer(back.commands)[1] != 0
+    installed.look()
+    assert installed.restarts == before, "what runs holds the last copies of the keys"
+    assert {installed.verdict(token) for token in live} == {stateless.VALID}
+
+
+@pytest.mark.parametrize("what", ["the patch is refused", "no workload is named"])
+def test_who_cannot_take_the_old_key_out_restarts_nothing(shell: Shell, installed: Installation, what: str) -> None:
+    follow(shell, installed, parts("Look it up by hand"), [])
+    follow(shell, installed, parts("Rotate by hand"), [])
+    before, held = dict(installed.restarts), installed.secret()
+    shell.type("NEW=v9" if what == "the patch is refused" else "WORKLOADS=")
+    (remove,) = (part for part in parts("Retire by hand") if part.title.startswith("Take the old version out"))
+    shown, code = shell.answer(f"({remove.commands})")  # an unset variable ends the shell
+    assert code != 0, shown
+    installed.look()
+    assert installed.restarts == before
+    assert installed.secret() == held
 
 
 def test_two_people_who_follow_the_page_at_once_make_no_second_new_key(shell: Shell, installed: Installation) -> None:
