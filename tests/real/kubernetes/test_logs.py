@@ -26,7 +26,8 @@ def kubelet(bench: Bench) -> Iterator[Kubelet]:
             bench.api.create(pod(bench, name))
 
             def runs() -> bool:
-                return bool(bench.api.get(bench.path("pods", "web"))["status"].get("containerStatuses"))
+                told = bench.api.get(bench.path("pods", "web"))["status"].get("containerStatuses") or []
+                return any("running" in one.get("state", {}) for one in told)
 
             bench.cluster.wait(runs, "the pod runs")
             yield kubelet
