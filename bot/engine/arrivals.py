@@ -55,6 +55,9 @@ def arrived(tx: Transaction, row: NoticeRow) -> None:
             "credentials": names[:LISTED],
             "count": told.get("count", len(names)),
         }
+        places = {str(item.get("environment", "")) for item in told.get("items", ())}
+        if len(places) == 1:
+            detail["environment"] = places.pop()
         tx.audit(Entry(Event.DELIVERED, "keyturn", credential=names[0] if len(names) == 1 else "", detail=detail))
 
 

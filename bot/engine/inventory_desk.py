@@ -224,6 +224,7 @@ class InventoryDesk:
             if not row.owner:
                 raise Refused(f"{row.name} has no owner already; name one with: own {row.name} @somebody.", "no-owner")
             detail = {"reason": reason, "before": row.owner, "route": list(self._rules.route)}
+            detail["environment"] = row.environment
             tx.audit(Entry(Event.DISOWNED, call.person.id, credential=row.name, detail=detail))
             return {
                 "owner_override": "",

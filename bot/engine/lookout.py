@@ -78,12 +78,13 @@ class Lookout:
 
     def history(self, call: Call, text: str, *, limit: int = 100) -> Sequence[HistoryLine]:
         """The audit of a rotation or a credential, oldest first."""
-        if rotation_number(text) is not None:
-            rotation, credential = self.find(call, text).id, None
-        else:
-            rotation, credential = None, self.credential(call, text).name
+        rotation = self.find(call, text).id if rotation_number(text) is not None else None
         with self._database.read() as reader:
-            rows = reader.history(rotation=rotation, credential=credential, limit=limit)
+            if rotation is not None:
+                rows = reader.history(rotation=rotation, limit=limit)
+            else:
+                row = self.named(reader, call, text)
+                rows = reader.history_of(row.name, row.environment, limit)
         return [
             HistoryLine(row.seq, row.at, row.event, row.actor, row.rotation, row.credential, row.detail)
             for row in reversed(rows)

@@ -102,7 +102,7 @@ class Pager:
             if needless or self._errand is None:
                 tx.finish_page(row, "needless: it was replaced meanwhile" if needless else "not configured")
                 return 0.0
-            detail = {"errand": _kind(row), "key": row.key, "attempt": row.failures + 1}
+            detail = {"errand": _kind(row), "key": row.key, "attempt": row.failures + 1, "environment": row.environment}
             tx.audit(Entry(Event.ERRAND_INTENT, "keyturn", credential=row.credential, detail=detail))
         self._send(row, self._errand)
         return 0.0
@@ -130,6 +130,7 @@ class Pager:
         wait = min(2.0 ** min(row.failures, 20), LONGEST_DELAY)
         with self._database.begin() as tx:
             detail = {"errand": _kind(row), "key": row.key, "said": f"failed: {said}" if said else "done"}
+            detail["environment"] = row.environment
             tx.audit(Entry(Event.ERRAND_OUTCOME, "keyturn", credential=row.credential, detail=detail))
             if not said:
                 tx.finish_page(row, ENDED if row.payload.get("end") else "", outputs)

@@ -349,6 +349,25 @@ class Reader(InventoryReader, OutboxReader, IncidentReader, PageReader, Counting
             query = query.where(AUDIT.c.seq < before)
         return [audit.read_row(row) for row in self.connection.execute(query, {"limit": limit})]
 
+    def history_of(self, credential: str, environment: str, limit: int = 50) -> list[AuditRow]:
+        """Audit rows of a credential in this environment alone, newest first; those that name none are of each."""
+        numbers = select(ROTATION.c.number).where(ROTATION.c.credential == credential)
+        numbers = numbers.where(ROTATION.c.environment == environment)
+        mine = {f"R-{number}" for number in self.connection.execute(numbers).scalars()}
+        found: list[AuditRow] = []
+        before: int | None = None
+        while len(found) < limit:
+            rows = self.history(credential=credential, limit=limit, before=before)
+            found += [
+                row
+                for row in rows
+                if (row.rotation in mine if row.rotation else row.detail.get("environment", environment) == environment)
+            ]
+            if len(rows) < limit:
+                break
+            before = rows[-1].seq
+        return found[:limit]
+
     def audit_rows(self, since: int = 0, start: datetime | None = None) -> Iterator[AuditRow]:
         """The audit in order, streamed, after row `since` and from `start` on."""
         query = select(AUDIT).where(AUDIT.c.seq > since).order_by(AUDIT.c.seq)

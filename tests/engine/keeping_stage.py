@@ -105,7 +105,7 @@ class Keep:
         self.find = Find("identity", "identity.keys", PRODUCTION, {}, "", 6 * HOUR)
         self.reminders = Reminders(database, self.policy, self.people, self.setting)
         nothing: Any = None
-        lookout = Lookout(database, self.policy, self.people, nothing, dict)
+        self.lookout = lookout = Lookout(database, self.policy, self.people, nothing, dict)
         self.in_use = ""
         self.desk = InventoryDesk(
             database,

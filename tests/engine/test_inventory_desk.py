@@ -221,6 +221,21 @@ def test_an_owner_is_given_shown_beside_the_declared_one_and_told(keep: Keep) ->
     assert keep.row("key-10").owner == "carol"
 
 
+def test_a_history_is_that_of_one_environment(keep: Keep) -> None:
+    keep.declare(declared("key"), replace(declared("key"), environment="staging"))
+    keep.rotated("key", MONDAY - 60 * DAY)
+    keep.turn()
+    keep.deliver()
+    samples.promote(keep.database, "key")
+    keep.desk.own(keep.call("carol", Need.OWN), "key@staging", "bob")
+    keep.desk.disown(keep.call("bob"), "key@staging", "never was")
+    there = keep.lookout.history(keep.call(), "key@staging", limit=2)
+    assert [line.event for line in there] == ["credential.owned", "credential.disowned"]
+    here = {line.event for line in keep.lookout.history(keep.call(), "key@production")}
+    assert here > {"credential.reminded", "rotation.promoted"}
+    assert not here & {"credential.owned", "credential.disowned"}
+
+
 def test_not_mine_goes_to_the_route(keep: Keep) -> None:
     aged(keep, 60)
     view = keep.desk.disown(keep.call("alice"), "key-60", "I left the team")
