@@ -193,9 +193,10 @@ def test_what_is_declared_keeps_its_expiry_until_it_is_rotated_though_nothing_li
     keep.rotated("checkout")
     keep.turn()
     assert keep.row("checkout").next_due is None
-    told = keep.told()
+    of_it = lambda: [one for one in keep.told() if one[0] == "checkout"]  # noqa: E731
+    told = of_it()
     keep.run_until(MONDAY + 60 * DAY)
-    assert keep.told() == told, "it has been replaced"
+    assert of_it() == told, "it has been replaced"
     keep.system.held.append(found("k2", begun=-20, ends=100))
     keep.discover()
     row = keep.row("checkout")
