@@ -77,7 +77,7 @@ def test_every_mistake_of_the_settings_at_once(installation: Installation) -> No
             "runbook: identity-es256": "runbook: identity-es265",
             "owner: platform": "owner: platfrom",
             "expires: 24h": "expires: a day",
-            "may: [start,": "may: [begin,",
+            "may: [start, tick": "may: [begin, tick",
         }
     )
     done = installation.keyturn("serve")
