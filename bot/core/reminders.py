@@ -155,9 +155,11 @@ def again(
 ) -> tuple[Tier, ...]:
     """What is said again and again of a credential that has ended: the last that was due, and the next.
 
-    Of several that nobody could send meanwhile the last is enough.
+    Of several that nobody could send meanwhile the last is enough. There is a next before the end as well: everything
+    else may have been told by a clock that was set back since.
     """
-    end = max((one for one in _counted(dates) if one <= now), default=None)
+    ends = _counted(dates)
+    end = max((one for one in ends if one <= now), default=min(ends, default=None))
     if end is None:
         return ()
     late: tuple[Tier, ...] = ()
