@@ -93,7 +93,8 @@ class Health:
         self._metrics = make_wsgi_app(registry)
         self._slack = room.wsgi() if room is not None else None
         self._server = _listen(self, bind)
-        self._thread = threading.Thread(target=self._server.run, name="health", daemon=True)
+        self._thread = threading.Thread(target=self._serve, name="health", daemon=True)
+        self._stopping = threading.Event()
 
     @property
     def port(self) -> int:
@@ -107,8 +108,16 @@ class Health:
 
     def stop(self) -> None:
         """Stop serving: what is being answered is given a moment, and its threads end."""
+        self._stopping.set()
         self._server.task_dispatcher.shutdown(timeout=STOP_SECONDS)
         self._server.close()
+
+    def _serve(self) -> None:
+        try:
+            self._server.run()
+        except OSError:  # its sockets were closed while it waited for them
+            if not self._stopping.is_set():
+                raise
 
     def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
         """WSGI: three pages, and Slack's own path when Slack comes by HTTP."""

@@ -101,7 +101,7 @@ def test_nothing_is_delivered_of_what_was_rolled_back(database: Database) -> Non
         fail()
     number = ask(database, "other")
     eventually(lambda: runner.legs != [])
-    assert runner.legs == [Leg(number)]
+    assert set(runner.legs) == {Leg(number)}
 
 
 def test_what_was_committed_before_the_start_is_delivered(
@@ -121,10 +121,8 @@ def test_an_intent_of_another_process_is_noticed(database: Database, database_ur
     database.after_commit.append(woken.set)
     database.delivery.start(runner, 2)
     other = open_database(database_url)  # as the command line beside the worker
-    began = time.monotonic()
     number = ask(other, "k")
     eventually(lambda: Leg(number) in runner.legs)
-    assert time.monotonic() - began < 2
     if database.dialect == "sqlite":
         assert woken.wait(5)
 
