@@ -272,8 +272,13 @@ def certificate_of(w: World, name: str, *, wait: bool = True) -> None:
     }
     w.cluster.apply({"apiVersion": group, "kind": "Certificate", "metadata": about, "spec": spec})
     path = w.path("certificates.cert-manager.io", name)
+
+    def ready() -> bool:  # which is said after the revision
+        told = (w.api.get(path).get("status") or {}).get("conditions") or []
+        return any((one["type"], one["status"]) == ("Ready", "True") for one in told)
+
     if wait:
-        w.cluster.wait(lambda: (w.api.get(path).get("status") or {}).get("revision"), f"certificate {name}")
+        w.cluster.wait(ready, f"certificate {name}")
 
 
 @contextmanager
