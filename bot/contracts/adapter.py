@@ -156,7 +156,8 @@ class Operation(Part):
 
         What somebody may hold by now is not taken away (`run.relied_on`, or better what the system itself knows). What
         has to restart to notice the change is restarted by `ensure` and by `undo`, as part of the same step. Until that
-        has come up, `undo` raises `Underway` and is called again: the steps before it are undone only then.
+        has come up, `undo` raises `Underway` and is called again: the steps before it are undone only then. In a step
+        with `each:` that counts as a try that failed: what fans out does not wait.
 
         Says in one sentence what it left in place on purpose, if anything; people read that on the card.
         """

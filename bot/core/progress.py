@@ -204,8 +204,8 @@ def _back_out(rotation: Rotation, i: int, outcome: BackOut, now: datetime) -> De
         hint = "What was destroyed cannot be put back; see to the problem, then retry, which goes on watching."
         return _step_failed(rotation, i, Failed(outcome.problem, hint), now)
     entry = note(rotation, Event.STEP_OUTCOME, BOT, step=planned.id, result="backing-out", problem=outcome.problem)
-    run = replace(run, undoing=True, problem=outcome.problem, progress={"backed_out": outcome.problem})
-    run = replace(run, failures=0, began_at=None)
+    notes = {"backed_out": outcome.problem}
+    run = replace(run, undoing=True, problem=outcome.problem, progress=notes, failures=0, began_at=None)
     return queue(lapse(replace(rotation, steps=put(rotation.steps, i, run)), i), i, (entry,))
 
 

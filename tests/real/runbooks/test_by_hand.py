@@ -260,12 +260,18 @@ def test_who_follows_the_page_rotates_the_key_and_no_token_is_refused(shell: She
     leaves_no_trace(shell, {first["key.v1"], second["key.v2"]})
 
 
-def test_who_rolls_back_by_the_page_signs_with_the_old_key_again(shell: Shell, installed: Installation) -> None:
+def flipped(shell: Shell, installed: Installation) -> list[str]:
+    """Tokens that live when the signer runs with the new version."""
     live: list[str] = []
     follow(shell, installed, parts("Look it up by hand"), live)
     forward = parts("Rotate by hand")
     until = next(i for i, part in enumerate(forward) if part.title.startswith("The signer runs"))
     follow(shell, installed, forward[: until + 1], live)
+    return live
+
+
+def test_who_rolls_back_by_the_page_signs_with_the_old_key_again(shell: Shell, installed: Installation) -> None:
+    live = flipped(shell, installed)
     assert stateless.kid_of(installed.issue()) == "v2"
     follow(shell, installed, parts("Roll back by hand"), live)
     assert stateless.kid_of(installed.issue()) == "v1"
@@ -273,11 +279,7 @@ def test_who_rolls_back_by_the_page_signs_with_the_old_key_again(shell: Shell, i
 
 
 def test_who_rolls_back_without_the_old_key_restarts_nothing(shell: Shell, installed: Installation) -> None:
-    live: list[str] = []
-    follow(shell, installed, parts("Look it up by hand"), live)
-    forward = parts("Rotate by hand")
-    until = next(i for i, part in enumerate(forward) if part.title.startswith("The signer runs"))
-    follow(shell, installed, forward[: until + 1], live)
+    live = flipped(shell, installed)
     overwritten = {"key.v1": None, "key.v2": None, "key.v9": base64.b64encode(os.urandom(64)).decode()}
     installed.cluster.api.merge(f"/api/v1/namespaces/{installed.namespace}/secrets/{SECRET}", {"data": overwritten})
     before = dict(installed.restarts)
