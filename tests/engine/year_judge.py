@@ -130,13 +130,17 @@ def _late(year: Year, era: Era, one: Wanted, hours: Window, told: Telling | None
 def _deadline(
     year: Year, era: Era, one: Wanted, hours: Window, now: datetime, looked: Looked
 ) -> tuple[datetime, datetime] | None:
-    """By when it has to be told, as lived and as shown; None where that never was while this era lasted."""
+    """By when it has to be told, as lived and as shown; None where that never was while this era lasted.
+
+    What was put off until people work waits for that moment of the clock, also where the clock is set back meanwhile.
+    """
     over = min(era.ends or now, now)
     busy = year.busy.get(era.name, []) if one.calls else None
+    put_off = one.at
     for stretch in year.line.stretches:
         if stretch.ends is not None and stretch.ends <= era.begins:
             continue
-        at = max(stretch.begins, era.begins, one.at - stretch.offset)
+        at = max(stretch.begins, era.begins, put_off - stretch.offset)
         high = min(stretch.ends or now, over)
         while at < high:
             end = max(at, looked(at))
@@ -152,7 +156,8 @@ def _deadline(
                 if end < high:
                     return at, at + stretch.offset
                 break
-            at = max(first, last) - stretch.offset
+            put_off = max(first, last)
+            at = put_off - stretch.offset
     return None
 
 
