@@ -6,12 +6,13 @@ A discovery is watched from here, not from its own lane, which may hang in a sys
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, time, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from bot.core.events import Entry, Event
-from bot.core.reminders import Rules
-from bot.core.windows import instant
+from bot.core.reminders import Rules, working
 from bot.engine.arrivals import CLOSED_FOR, Concerns, tell
 from bot.engine.lane import LONGEST_NAP
 from bot.engine.recipients import Recipients
@@ -20,7 +21,6 @@ from bot.store.listing import Wanted
 from bot.store.writing import Transaction
 
 CHECKED = "owners.checked"
-DIGEST = "digest."
 EVERY = timedelta(days=1)
 AHEAD = timedelta(days=45)
 LISTED = 30
@@ -39,17 +39,16 @@ class Owners:
         """Where cards go by default."""
 
     def turn(self) -> float:
-        """Check owners once a day; send the digest once a month, in working hours; tell of stale dates at once."""
+        """Check owners once a day; send the digest once a month, while its owner works; tell of stale dates at once."""
         with self._database.read() as reader:
             blind = [(row.name, row.completed_at, row.unseen(reader.now)) for row in reader.discoveries()]
             now = reader.now
             checked = reader.setting(CHECKED)
-            month = f"{now.astimezone(self._rules.zone):%Y-%m}"
-            sent = reader.setting(DIGEST + month) is not None or not self._rules.digest
+            unsent = [zone for zone in self._at_work(now) if reader.setting(_digest_key(now, zone)) is None]
         if checked is None or _later(checked, now):
             self._check()
-        if not sent and now >= self._opens(now):
-            self._digest(month)
+        for zone in unsent:
+            self._digest(now, zone)
         for name, seen, why in blind:
             if why:
                 self._tell_blind(name, f"{seen:%Y%m%d%H%M%S}" if seen else "never", why)
@@ -70,13 +69,13 @@ class Owners:
             detail = {"discovery": name, "told": [to.name for to in everybody], "error": why[:300]}
             tx.audit(Entry(Event.DISCOVERY_UNSEEN, "keyturn", detail=detail))
 
-    def _opens(self, now: datetime) -> datetime:
-        """The first opening of the month."""
-        first = now.astimezone(self._rules.zone).date().replace(day=1)
-        hours = self._rules.hours("")
-        found = next((start for start, _ in hours.around(instant(datetime.combine(first, time(12)), hours.zone), 15)
-                      if start.astimezone(hours.zone).date() >= first), None)  # fmt: skip
-        return found if found is not None else now
+    def _at_work(self, now: datetime) -> list[ZoneInfo]:
+        """The places whose owners get a digest, where people work now."""
+        if not self._rules.digest:
+            return []
+        default = self._rules.hours("")
+        zones = dict.fromkeys((self._rules.zone, *self._rules.zones.values()))
+        return [zone for zone in zones if working(now, replace(default, zone=zone)) <= now]
 
     def _check(self) -> None:
         """Say of each owner's credentials why nobody could be told."""
@@ -93,11 +92,14 @@ class Owners:
         with self._database.read() as reader:
             return list(reader.owners())
 
-    def _digest(self, month: str) -> None:
-        """One message for each owner; a key for each keeps a second life from sending it again."""
+    def _digest(self, now: datetime, zone: ZoneInfo) -> None:
+        """One message for each owner of a place; a key for each keeps a second life from sending it again."""
         finder = self._recipients()
+        month = _month(now, zone)
         told: list[str] = []
         for owner in self._owners():
+            if self._rules.hours(owner).zone != zone:
+                continue
             reached = finder.owner(owner, self._channel)
             with self._database.begin() as tx:
                 payload = self._content(tx, owner, month)
@@ -106,10 +108,9 @@ class Owners:
                     if tx.add_notice(key, to.person, to.channel, _text(payload["digest"]), payload):
                         told.append(to.name)
         with self._database.begin() as tx:
-            if tx.put_setting_once(DIGEST + month, str(len(told))):
-                tx.audit(
-                    Entry(Event.DIGEST, "keyturn", detail={"month": month, "told": told[:100], "count": len(told)})
-                )
+            if tx.put_setting_once(_digest_key(now, zone), str(len(told))) and told:
+                detail = {"month": month, "zone": zone.key, "told": told[:100], "count": len(told)}
+                tx.audit(Entry(Event.DIGEST, "keyturn", detail=detail))
 
     def _content(self, tx: Transaction, owner: str, month: str) -> dict[str, Any]:
         """Counts, and what is due next: ids and dates."""
@@ -121,6 +122,15 @@ class Owners:
         ]
         counts = tx.standings(Wanted(owner=owner))
         return {"digest": {"owner": owner, "month": month, "counts": counts, "items": items}}
+
+
+def _month(now: datetime, zone: ZoneInfo) -> str:
+    return f"{now.astimezone(zone):%Y-%m}"
+
+
+def _digest_key(now: datetime, zone: ZoneInfo) -> str:
+    """Under which it is kept that the owners of a place have theirs."""
+    return f"digest.{_month(now, zone)}.{zone.key}"
 
 
 def _later(checked: str, now: datetime) -> bool:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -375,3 +376,29 @@ def test_a_digest_is_sent_once_a_month(keep: Keep) -> None:
     january = found[0].payload["digest"]
     assert (january["counts"], [item["credential"] for item in january["items"]]) == ({"soon": 1}, ["key"])
     assert PRODUCTION in january["items"][0]["environment"]
+
+
+def test_a_digest_comes_while_its_owner_works(sqlite_database: Database) -> None:
+    tokyo = ZoneInfo("Asia/Tokyo")
+    keep = Keep(sqlite_database, Rules(zones={"bob": tokyo}), at=datetime(2027, 1, 31, 12, tzinfo=UTC))
+    keep.declare(declared("key"), declared("other", "bob"))
+    came: dict[str, datetime] = {}
+    for _ in range(60):
+        keep.owners.turn()
+        for row in keep.notices():
+            came.setdefault(row.key, keep.now)
+        keep.database.clock.advance(HOUR)
+    assert set(came) == {"digest-2027-02-alice-@alice", "digest-2027-02-bob-@bob"}, "January ended on a Sunday"
+    alice, bob = (came[f"digest-2027-02-{name}-@{name}"] for name in ("alice", "bob"))
+    assert (alice.day, alice.hour) == (1, 9)
+    assert (bob.astimezone(tokyo).day, bob.astimezone(tokyo).hour) == (1, 9)
+
+
+def test_a_digest_that_nobody_could_send_in_time_waits_for_the_morning(keep: Keep) -> None:
+    keep.declare(declared("key"))
+    keep.go_to(MONDAY.replace(hour=22))
+    keep.owners.turn()
+    assert keep.notices() == []
+    keep.go_to(MONDAY + DAY)
+    keep.owners.turn()
+    assert [row.key for row in keep.notices()] == ["digest-2027-01-alice-@alice"]
