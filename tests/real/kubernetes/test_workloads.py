@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
@@ -253,10 +252,8 @@ def test_fifty_are_restarted_at_once_by_label(bench: Bench) -> None:
         bench.cluster.apply(_labelled(bench, f"app-{i}"))
     found = bench.fact("restartable", selector="tier=front")
     assert len(found) == 50
-    begun = time.monotonic()
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda name: bench.do("restart", workload=name), found))
-    assert time.monotonic() - begun < 60
     for name in found:
         bench.until("rolled_out", patience=100, workload=name)
 
