@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,9 @@ from bot.contracts.people import Directory
 from bot.core.automatic import rule_of
 from bot.core.errors import Invalid, Permanent, Refused
 from bot.core.plan import Plan
+from bot.engine.alarms import Alarms
 from bot.engine.apply import apply
+from bot.engine.arrivals import recipients
 from bot.engine.board import Board
 from bot.engine.checklist import Boxes
 from bot.engine.directory import DeclaredPeople
@@ -159,6 +162,9 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     setting = Setting(settings.reminders, settings.automatic, settings.calendar, settings.channels)
     pager = Pager(database, catalog, door, settings.incidents.page)
     discoveries = Discoveries(database, catalog, door, settings.finds, policy)
+    finder = partial(recipients, database, policy, people, settings.channels, settings.reminders.route)
+    declared = [entry.alarm for entry in settings.credentials if entry.alarm is not None]
+    alarms = Alarms(database, catalog, door, declared, finder, setting.channel, board.expired_by_itself)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
     legs = Legs(database, executor, board.replan, name, board.opening)
     worker = Worker(database, legs, catalog.commands, board, people, name)
@@ -179,7 +185,7 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
             expiries=board.notice_expiries,
         ),
         errands=Errands(database, catalog, door, settings.incidents),
-        keeping=Keeping(database, policy, people, setting, discoveries, board.start_by_policy, pager),
+        keeping=Keeping(database, policy, people, setting, discoveries, board.start_by_policy, pager, alarms),
         people=people,
         name=name,
     )
@@ -289,9 +295,8 @@ class Bot:
         self._stop = threading.Event()
 
     def _check_errands(self) -> None:
-        """Raises `Invalid` when the settings name errands or discoveries that no adapter offers."""
-        catalog = self.engine.catalog
-        if problems := (*self.settings.idle_errands(catalog), *self.settings.idle_discoveries(catalog)):
+        """Raises `Invalid` when the settings name errands, discoveries or alarms that no adapter offers."""
+        if problems := self.settings.idle(self.engine.catalog):
             raise Invalid("keyturn.yml", tuple(str(problem) for problem in problems))
 
     def start(self) -> None:

@@ -73,8 +73,8 @@ def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
         found.add(Finding(problem.file, problem.line, "", "reminders", Severity.WARNING, problem.message, problem.hint))
     for problem in settings.unreviewed():
         found.add(Finding(problem.file, problem.line, "", "unreviewed", Severity.ERROR, problem.message, problem.hint))
-    for problem in settings.idle_errands(vocabulary):
-        found.add(Finding(problem.file, problem.line, "", "errand", Severity.ERROR, problem.message, problem.hint))
+    for problem in settings.idle(vocabulary):
+        found.add(Finding(problem.file, problem.line, "", "idle", Severity.ERROR, problem.message, problem.hint))
     for told in signer_problems(settings):
         hint = "signed votes of those concerned do not count before that"
         found.add(Finding(str(settings.signers), 1, "", "signers", Severity.ERROR, told, hint))

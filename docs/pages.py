@@ -62,6 +62,7 @@ _SECTIONS: Sequence[tuple[str, type[BaseModel]]] = (
     ("incidents", declared.IncidentsEntry),
     ("incidents.ticket, incidents.page", declared.ErrandEntry),
     ("credentials[]", declared.CredentialEntry),
+    ("credentials[].alarm", declared.AlarmEntry),
     ("reminders", keeping_entries.RemindersEntry),
     ("reminders.tiers[]", keeping_entries.TiersEntry),
     ("reminders.hours", keeping_entries.HoursEntry),

@@ -74,6 +74,8 @@ class Event(StrEnum):
     DISOWNED = "credential.disowned"
     RECORDED = "credential.recorded"
     TOLD = "credential.reminded"
+    CALLS_REFUSED = "credential.calls-refused"
+    CALLS_ACCEPTED = "credential.calls-accepted"
     DELIVERED = "reminder.delivered"
     UNDELIVERED = "reminder.undelivered"
     AUTOMATIC = "credential.started-by-policy"

@@ -46,6 +46,7 @@ from bot.engine.steering import Steering
 from bot.engine.target import target_of
 from bot.engine.trouble import Troubleshooter
 from bot.store.database import Database
+from bot.store.reading import Reader
 from bot.store.records import CredentialRow
 from bot.store.writing import Transaction
 
@@ -148,14 +149,24 @@ class Board(Steering):
 
     def _notice_expiry(self, row: CredentialRow) -> bool:
         """Looked at again in the transaction, in which another replica or a person may have come first."""
-        subject = subject_of(row)
         when = f"{row.expires_at:%Y-%m-%d %H:%M} UTC" if row.expires_at else "a time that is not known"
         reason = f"the inventory shows that it expired at {when}, and no replacement"
+
+        def still(reader: Reader) -> bool:
+            found = {(one.name, one.environment) for one in reader.expired_in_use(reader.now, 1000)}
+            return (row.name, row.environment) in found
+
+        return self.expired_by_itself(row, reason, still)
+
+    def expired_by_itself(
+        self, row: CredentialRow, reason: str, still: Callable[[Reader], bool] = lambda reader: True
+    ) -> bool:
+        """Open the incident of an expiry that nobody has reported; False where it has one, or is being revoked."""
+        subject = subject_of(row)
         try:
             plan = self._planner.plan(subject, BOT, reason, EXPIRED)
             with self._database.begin() as tx:
-                still = {(one.name, one.environment) for one in tx.expired_in_use(tx.now, 1000)}
-                if (row.name, row.environment) not in still:
+                if not still(tx):
                     return False
                 announce(tx, None, open_expiry(tx, plan, subject.channel))
         except Refused:

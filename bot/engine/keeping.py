@@ -9,6 +9,7 @@ from typing import Any
 
 from bot.contracts.people import Directory
 from bot.core.policy import Policy
+from bot.engine.alarms import Alarms
 from bot.engine.automatic import Start, Starter
 from bot.engine.discoveries import Discoveries
 from bot.engine.lane import Lane
@@ -33,6 +34,7 @@ class Keeping:
         discoveries: Discoveries,
         start: Start,
         pager: Pager,
+        alarms: Alarms,
     ) -> None:
         self._database = database
         self._setting = setting
@@ -49,6 +51,7 @@ class Keeping:
             Lane("pages", pager.turn),
             Lane("owners", self.owners.turn),
             Lane("watch", self.watch.turn),
+            *([Lane("alarms", alarms.turn)] if alarms.declared else []),
         )
 
     def declare(self) -> None:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 
 import runbooks as shipped
 from bot.core import schedule
+from bot.core.alarm import Alarm
 from bot.core.automatic import Automatic
 from bot.core.discovered import Find
 from bot.core.document import LARGEST, Document, Problem, model_problems, read
@@ -35,6 +36,7 @@ from bot.settings.keeping import (
     automatic_of,
     channels_of,
     finds_of,
+    idle_alarms,
     idle_discoveries,
     idle_tiers,
     keeping_problems,
@@ -74,6 +76,7 @@ class Credential:
     """Slack id of the channel of its cards; empty when none is declared."""
     callers: tuple[str, ...] = ()
     """Slack ids of the channels of those who use it."""
+    alarm: Alarm | None = None
     max_valid: int = 2
     reviewed_runbook: bool = False
     """Whether some policy wants its runbook reviewed."""
@@ -133,6 +136,14 @@ class Settings:
         named = [find.word for find in self.finds]
         near = [word for name in named if not finds(name) for word in vocabulary.close(name)]
         return tuple(idle_discoveries(self.document, self.declared, {w for w in (*named, *near) if finds(w)}))
+
+    def idle_alarms(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
+        """Alarms whose check no adapter offers, or with arguments that do not fit it, each with its line."""
+        return tuple(idle_alarms(self.document, self.declared, vocabulary))
+
+    def idle(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
+        """Everything of these that would do nothing."""
+        return (*self.idle_errands(vocabulary), *self.idle_discoveries(vocabulary), *self.idle_alarms(vocabulary))
 
     def warnings(self, now: datetime) -> tuple[Problem, ...]:
         """What holds but may not be meant, each with its line; `now` tells what is over."""
@@ -265,6 +276,7 @@ def _credential(
         cadence=entry.cadence or schedule.cadence_for(entry.class_, entry.environment, declared.cadences),
         channel=declared.channels.get(channel, channel),
         callers=tuple(dict.fromkeys(declared.channels.get(name, name) for name in entry.callers)),
+        alarm=_alarm(entry),
         max_valid=entry.max_valid,
         reviewed_runbook=any(policy.reviewed_runbook for policy in fitting),
         place=_place(entry, runbooks),
@@ -272,6 +284,11 @@ def _credential(
         warn_before=next((policy.warn_before for policy in fitting if policy.warn_before is not None), None),
         line=document.line(("credentials", index)),
     )
+
+
+def _alarm(entry: CredentialEntry) -> Alarm | None:
+    one = entry.alarm
+    return Alarm(entry.name, entry.environment, one.check, one.with_, one.for_) if one is not None else None
 
 
 def _place(entry: CredentialEntry, runbooks: Mapping[str, LoadedRunbook]) -> str:

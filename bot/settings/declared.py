@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from bot.core.alarm import LASTS
 from bot.core.policy import Need
 from bot.core.runbook_input import Model
 from bot.settings.fields import (
@@ -229,6 +230,17 @@ class IncidentsEntry(Model):
     """Pages people."""
 
 
+class AlarmEntry(Model):
+    """A check that holds while those who use a credential are let in; it is made twice a minute."""
+
+    check: Annotated[str, StringConstraints(pattern=WORD)]
+    """The word of a probe, such as `prometheus.auth_failures`; [adapters](adapters.md) has them."""
+    with_: dict[str, Any] = Field(default_factory=dict, alias="with")
+    """What it has to be given, its bound included."""
+    for_: Some = Field(default=LASTS, alias="for")
+    """How long it fails before owner and channel hear. Past its date, its expiry's incident opens then as well."""
+
+
 class CredentialEntry(Model):
     """A credential of the inventory."""
 
@@ -249,6 +261,8 @@ class CredentialEntry(Model):
     """Where its cards go, instead of the channel `default`."""
     callers: list[str] = Field(default_factory=list, max_length=20)
     """Channels of those who use it. When it has expired in use, they hear what replaces it and if data are at risk."""
+    alarm: AlarmEntry | None = None
+    """How refusals of those who use it are noticed."""
     max_valid: int = Field(default=2, ge=2, le=10)
     """How many versions may be valid at the same time; keys that only verify do not count."""
 

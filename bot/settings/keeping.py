@@ -13,6 +13,7 @@ from bot.core import duration
 from bot.core.automatic import Automatic
 from bot.core.discovered import Find
 from bot.core.document import Document, Location, Problem, close
+from bot.core.lint import Vocabulary
 from bot.core.policy import Need
 from bot.core.reminders import Rules, Stage, Tiers
 from bot.core.rules import Target, fits
@@ -177,6 +178,28 @@ def idle_discoveries(document: Document, declared: Declared, known: Collection[s
         if entry.find not in known:
             at: Location = ("discovery", number, "find")
             yield document.problem(at, f"no adapter discovers {entry.find!r}", close(entry.find, known))
+
+
+def idle_alarms(document: Document, declared: Declared, vocabulary: Vocabulary) -> Iterator[Problem]:
+    """Alarms whose check is no probe that an adapter offers, or is given what does not fit it."""
+    for number, entry in enumerate(declared.credentials):
+        if entry.alarm is None:
+            continue
+        at: Location = ("credentials", number, "alarm")
+        word = entry.alarm.check
+        info = vocabulary.describe(word)
+        if info is None or info.kind != "probe":
+            near = [
+                one for one in vocabulary.close(word) if (found := vocabulary.describe(one)) and found.kind == "probe"
+            ]
+            yield document.problem((*at, "check"), f"no adapter offers the probe {word!r}", close(word, near))
+            continue
+        for name in sorted(set(entry.alarm.with_) - set(info.params)):
+            yield document.problem((*at, "with", name), f"{word} takes no {name!r}", close(name, info.params))
+        missing = sorted(name for name, needed in info.params.items() if needed and name not in entry.alarm.with_)
+        if missing:
+            message = f"{word} has to be given {', '.join(missing)}"
+            yield document.problem((*at, "check"), message, "add it under with:")
 
 
 def idle_tiers(document: Document, rules: Rules, credentials: Iterable[Dated]) -> Iterator[Problem]:

@@ -10,8 +10,10 @@ from datetime import UTC, datetime
 from bot.app import open_database
 from bot.catalog import Catalog
 from bot.contracts.adapter import Run
+from bot.core.alarm import Alarm
 from bot.core.errors import Invalid, KeyturnError, Permanent
 from bot.core.lint import Severity
+from bot.engine.alarms import measured
 from bot.engine.secrets import SecretDoor
 from bot.engine.signers import Signers
 from bot.keys import has_keys, open_keys
@@ -122,6 +124,20 @@ def _look_at_adapters(settings: Settings) -> Iterator[Finding]:
             yield wrong("adapters", problem, "Correct it in keyturn.yml; docs/reference/adapters.md has every key.")
     for adapter, permissions in wanted(settings, catalog).items():
         yield _look_at_access(catalog, adapter, set(permissions))
+    for alarm in [entry.alarm for entry in settings.credentials if entry.alarm is not None]:
+        yield _look_at_alarm(catalog, alarm)
+
+
+def _look_at_alarm(catalog: Catalog, alarm: Alarm) -> Finding:
+    whose = f"{alarm.check} of {alarm.credential}@{alarm.environment}"
+    try:
+        holds, evidence = measured(catalog, SecretDoor(catalog.store), alarm, datetime.now(UTC))
+    except KeyturnError as error:
+        hint = "Mend it: until then nobody hears that its callers are refused."
+        return wrong("alarm", f"{whose} cannot be looked at: {error}", hint)
+    if not holds:
+        return wrong("alarm", f"{whose}: {evidence}", f"Its callers are refused: expired {alarm.credential}.")
+    return good("alarm", f"{whose}: {evidence}")
 
 
 def _look_at_access(catalog: Catalog, adapter: str, permissions: set[str]) -> Finding:

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from bot.catalog import Catalog
 from bot.core.errors import Refused
-from bot.engine.needs import needed_by_runbook
+from bot.engine.needs import needed, needed_by_runbook
 from bot.engine.secrets import SecretDoor
 from bot.settings import Settings
 
@@ -23,7 +23,12 @@ def wanted(settings: Settings, catalog: Catalog) -> Mapping[str, Mapping[str, tu
     found: dict[str, dict[str, list[str]]] = {}
     for entry in settings.credentials:
         runbook = settings.runbooks[entry.runbook].runbook
-        for adapter, permissions in needed_by_runbook(catalog, runbook, entry.inputs).items():
+        mine = needed_by_runbook(catalog, runbook, entry.inputs)
+        if entry.alarm is not None:
+            use = entry.alarm.check, entry.alarm.arguments, None
+            for adapter, permissions in needed(catalog, [use], {}, {}).items():
+                mine[adapter] = mine.get(adapter, set()) | permissions
+        for adapter, permissions in mine.items():
             uses = found.setdefault(adapter, {})
             for permission in permissions:
                 uses.setdefault(permission, []).append(f"{entry.name}@{entry.environment}")

@@ -71,7 +71,7 @@ RULES: Mapping[str, str] = {
     "cadence-order": "A later environment is rotated more often than an earlier one.",
     "policy": "A rule of the settings that holds and may not be meant, or is over.",
     "reminders": "A reminder that never comes: its tier is half of a cadence or longer.",
-    "errand": "An errand of incidents that names no operation.",
+    "idle": "An errand, a discovery or an alarm that no adapter offers.",
     "signers": "A line of the file of signers that does not count, or somebody who must sign and has no key.",
 }
 """Every rule by its id, for the documentation."""
