@@ -32,15 +32,17 @@ class Refusals:
     told: bool = False
 
 
-def followed(before: Refusals | None, holds: bool, lasts: timedelta, now: datetime) -> tuple[Refusals | None, bool]:
+def followed(
+    before: Refusals | None, holds: bool, lasts: timedelta, now: datetime, gap: timedelta
+) -> tuple[Refusals | None, bool]:
     """What is known after a look, and whether to tell: that they are refused, or, after that was told, that it is over.
 
-    Whatever was not looked at for longer than `lasts` (the bot was down, the system could not be asked, the clock
-    jumped) begins anew: refusals are believed where they were seen all the time.
+    What was not looked at for longer than both `lasts` and `gap` (the bot was down, the system could not be asked, the
+    clock jumped) begins anew: refusals are believed where they were seen all the time.
     """
     if holds:
         return None, before is not None and before.told
-    seen = before is not None and before.looked <= now <= before.looked + max(lasts, LASTS)
+    seen = before is not None and before.looked <= now <= before.looked + max(lasts, gap)
     after = replace(before, looked=now) if before is not None and seen else Refusals(now, now)
     if after.told or now < after.since + lasts:
         return after, False

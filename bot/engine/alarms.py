@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from itertools import islice
 
 from bot.contracts.adapter import Run, Secrets
 from bot.contracts.registry import Registry
@@ -30,8 +29,6 @@ from bot.store.records import CredentialRow
 log = logging.getLogger(__name__)
 EVERY = 30.0
 """Real seconds between two rounds."""
-ROUND = 60.0
-"""Real seconds after which a round ends; the next goes on where it ended."""
 ALLOWED = 15.0
 MOST_EVIDENCE = 300
 Open = Callable[[CredentialRow, str], bool]
@@ -70,18 +67,16 @@ class Alarms:
         self._recipients = recipients
         self._channel = channel
         self._open = open_expiry
-        self._next = 0
+        self._round = 0.0
+        """How many real seconds the last round took."""
         self._blind: dict[tuple[str, str], str] = {}
 
     def turn(self) -> float:
         """One round; returns in how many real seconds to begin the next."""
-        ends = time.monotonic() + ROUND
-        begin, self._next = self._next, 0
-        for number, alarm in islice(enumerate(self.declared), begin, None):
-            if time.monotonic() > ends:
-                self._next = number
-                return 0.0
+        begun = time.monotonic()
+        for alarm in self.declared:
             self._look(alarm)
+        self._round = time.monotonic() - begun
         return EVERY
 
     def _look(self, alarm: Alarm) -> None:
@@ -107,7 +102,8 @@ class Alarms:
         with self._database.read() as reader:
             known, now = _read(reader.setting(key)), reader.now
             found = reader.credential(alarm.credential, alarm.environment)
-        after, news = followed(known, holds, alarm.lasts, now)
+        gap = timedelta(seconds=2 * (EVERY + self._round) * self._database.clock.rate)
+        after, news = followed(known, holds, alarm.lasts, now, gap)
         if after == known or not found:
             return
         row = found[0]
