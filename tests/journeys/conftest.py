@@ -13,12 +13,13 @@ from playground.estate import Estate
 from playground.workspace.workspace import Workspace
 from tests.journeys.siege import OUTSIDERS, Siege, Standing, besieged
 from tests.journeys.town import BRISK, ROOT, Town
+from tests.pace import hurry
 
 TownOpener = Callable[..., Town]
 
 
 @pytest.fixture
-def open_town(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TownOpener]:
+def open_town(tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[TownOpener]:
     """Opens towns: `open_town(estate={…}, database_url=…, workspace={…}, change=…)`; `begin=False` starts no bot."""
     with ExitStack() as opened:
 
@@ -33,9 +34,10 @@ def open_town(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[TownOp
             url = database_url or request.getfixturevalue("sqlite_url")
             programs = opened.enter_context(Estate.start(**(dict(BRISK) if estate is None else estate)))
             manifest = ROOT / "manifest.yml"
-            place = opened.enter_context(
-                Workspace.start(**{"manifest": manifest, "rate_factor": 0.0} | (workspace or {}))
-            )
+            given = {"manifest": manifest, "rate_factor": 0.0} | (workspace or {})
+            if not given["rate_factor"]:
+                hurry(monkeypatch)
+            place = opened.enter_context(Workspace.start(**given))
             town = Town(tmp_path, place, programs, url, **more)
             opened.callback(town.close)
             if begin:
@@ -55,6 +57,7 @@ def town(open_town: TownOpener) -> Town:
 def standing(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[Standing]:
     """One town under siege for all attacks of a file that are refused."""
     with pytest.MonkeyPatch.context() as patch, besieged(tmp_path_factory.mktemp("siege"), sqlite_template) as town:
+        hurry(patch)
         patch.setattr("bot.slack.people.COALESCED_SECONDS", 0.0)
         for kind in OUTSIDERS:
             town.workspace.admit(kind, channels=["ops"], groups=["sec-oncall"])
@@ -62,7 +65,8 @@ def standing(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) ->
 
 
 @pytest.fixture
-def siege(tmp_path: Path, sqlite_template: Path) -> Iterator[Siege]:
+def siege(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Siege]:
     """A town under siege of one's own, for attacks after which something has changed."""
+    hurry(monkeypatch)
     with besieged(tmp_path, sqlite_template) as town:
         yield town

@@ -19,6 +19,7 @@ from playground.estate import Estate
 from playground.workspace import Workspace
 from playground.workspace.records import Message
 from tests.journeys.town import BRISK, ROOT, Town, held
+from tests.pace import hurry
 from tests.ssh import SoftwareToken, need_ssh_keygen
 from tests.stand_ins.pagerduty import PagerDuty
 
@@ -158,7 +159,7 @@ def city(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Ite
     folder = tmp_path_factory.mktemp("city")
     (folder / "keyturn.db").write_bytes(sqlite_template.read_bytes())
     with ExitStack() as opened, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bot.slack.budget.POST_SECONDS", 0.05)
+        hurry(patch)
         patch.setattr("bot.slack.people.COALESCED_SECONDS", 0.0)
         pager = opened.enter_context(PagerDuty(KEY))
         estate = opened.enter_context(Estate.start(**{**BRISK, "rate": 600.0}))

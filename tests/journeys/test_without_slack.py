@@ -249,11 +249,10 @@ def need_two_users() -> None:
 
 
 @pytest.fixture(autouse=True)
-def surroundings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is needed on this machine; and a Slack that takes more than a post per second."""
+def surroundings() -> None:
+    """What is needed on this machine."""
     need_ssh_keygen()
     need_two_users()
-    monkeypatch.setattr("bot.slack.budget.POST_SECONDS", 0.05)
 
 
 def test_slack_goes_away_before_the_request(open_town: TownOpener) -> None:

@@ -19,6 +19,7 @@ from playground.workspace.courier import RETRY_DELAYS
 from playground.workspace.records import Message, View
 from playground.workspace.seed import Seed
 from playground.workspace.workspace import Workspace
+from tests.pace import hurry
 
 ROOT = Path(__file__).parents[2]
 Found = TypeVar("Found")
@@ -188,8 +189,11 @@ Opener = Callable[..., House]
 
 
 @pytest.fixture
-def open_house(tmp_path: Path, sqlite_template: Path) -> Iterator[Opener]:
-    """Opens houses: `open_house(transport="http", scopes=…, rate_factor=…)`."""
+def open_house(tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Opener]:
+    """Opens houses: `open_house(transport="http", scopes=…, rate_factor=…)`.
+
+    Where the workspace sets no limits, the bot does not wait for any either unless it is `paced`.
+    """
     opened: list[House] = []
     spaces: list[Workspace] = []
 
@@ -200,6 +204,7 @@ def open_house(tmp_path: Path, sqlite_template: Path) -> Iterator[Opener]:
         edits: int = 50,
         declined: tuple[str, ...] = (),
         rate_factor: float = 0.0,
+        paced: bool = False,
         start: bool = True,
         revoke: str = "",
         more: str = "",
@@ -208,6 +213,8 @@ def open_house(tmp_path: Path, sqlite_template: Path) -> Iterator[Opener]:
         retry_delays: Sequence[float] = RETRY_DELAYS,
     ) -> House:
         """`revoke` is the policy of revocations as YAML, without which nobody may revoke; `more` are settings."""
+        if not (rate_factor or paced):
+            hurry(monkeypatch, edits=True)
         folder = tmp_path / f"house{len(opened)}"
         (folder / "runbooks").mkdir(parents=True)
         (folder / "runbooks" / "by-hand.yaml").write_text(RUNBOOK + (EMERGENCY if revoke else ""))

@@ -152,7 +152,8 @@ def test_what_is_posted_is_inside_slacks_limits(house: House) -> None:
         assert check_blocks(message.blocks, "message") == []
 
 
-def test_edits_of_one_card_are_seconds_apart(house: House) -> None:
+def test_edits_of_one_card_are_seconds_apart(open_house: Opener) -> None:
+    house = open_house(paced=True)
     card = house.start()
     approve(house)
     advance(house)
