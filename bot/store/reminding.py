@@ -32,6 +32,8 @@ _next_start = (
     .order_by(_C.starts_at)
     .limit(1)
 )
+_rows_due = _due.with_only_columns(_C.kind, _C.environment, _owner, _C.detail, _C.remind_at).subquery()
+_concerned = select(_rows_due.c.kind, _rows_due.c.environment, _rows_due.c.owner, _rows_due.c.detail).distinct()
 _starting = (
     select(*PLAIN)
     .where(
@@ -83,9 +85,7 @@ class ReminderReader(Session):
 
     def reminders_for(self, now: datetime, limit: int = 500) -> list[Heard]:
         """Who may have to hear of what is due now, each once: what has to be looked up before it is told."""
-        due = _due.with_only_columns(_C.kind, _C.environment, _owner, _C.detail, _C.remind_at).subquery()
-        query = select(due.c.kind, due.c.environment, due.c.owner, due.c.detail).distinct()
-        return [Heard(*row) for row in self.connection.execute(query, {"now": now, "limit": limit})]
+        return [Heard(*row) for row in self.connection.execute(_concerned, {"now": now, "limit": limit})]
 
     def reminders_due(self, now: datetime, limit: int = 500) -> list[CredentialRow]:
         """The credentials themselves."""
