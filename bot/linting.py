@@ -12,9 +12,10 @@ from bot.core.lint import Context, Finding, Severity, Vocabulary, lint, lint_cad
 from bot.engine.signers import problems
 from bot.settings import Credential, Settings, load_settings
 from bot.settings.environment import read_environment
+from bot.settings.keeping import Offer
 
 
-def lint_installation(environ: Mapping[str, str], vocabulary: Vocabulary) -> tuple[list[Finding], list[str]]:
+def lint_installation(environ: Mapping[str, str], vocabulary: Offer) -> tuple[list[Finding], list[str]]:
     """Findings, and the mistakes that keep the settings from being read.
 
     Without a settings file the shipped runbooks are linted alone. Where the settings have mistakes, those are reported,
@@ -55,7 +56,7 @@ def settings_if_any(environ: Mapping[str, str]) -> Settings | None:
     return load_settings(environ)
 
 
-def _lint_settings(settings: Settings, vocabulary: Vocabulary) -> list[Finding]:
+def _lint_settings(settings: Settings, vocabulary: Offer) -> list[Finding]:
     found: set[Finding] = set()
     used: set[str] = set()
     for entry in settings.credentials:

@@ -75,6 +75,7 @@ class Event(StrEnum):
     RECORDED = "credential.recorded"
     TOLD = "credential.reminded"
     CALLS_REFUSED = "credential.calls-refused"
+    ALARM_UNSEEN = "credential.alarm-unseen"
     CALLS_ACCEPTED = "credential.calls-accepted"
     DELIVERED = "reminder.delivered"
     UNDELIVERED = "reminder.undelivered"

@@ -332,6 +332,7 @@ PHRASES: Mapping[Event, Callable[[str, Detail], str]] = {
         f"{_word(d, 'gone', '0')} are gone"
     ),
     Event.CALLS_REFUSED: lambda who, d: f"Its callers were refused{_because(d, 'evidence')}",
+    Event.ALARM_UNSEEN: lambda who, d: f"Its alarm cannot be looked at{_because(d, 'evidence')}",
     Event.CALLS_ACCEPTED: lambda who, d: f"Its callers were let in again{_because(d, 'evidence')}",
     Event.DISCOVERY_UNSEEN: lambda who, d: (
         f"{_list(d.get('told')) or 'Nobody'} heard that dates of {_word(d, 'discovery', 'a discovery')} may be stale"

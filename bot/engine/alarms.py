@@ -9,13 +9,15 @@ import json
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
+from functools import partial
 
 from bot.contracts.adapter import Run, Secrets
 from bot.contracts.registry import Registry
 from bot.core import duration
-from bot.core.alarm import Alarm, Refusals, followed
+from bot.core.alarm import UNSEEN, Alarm, Failing, followed
 from bot.core.errors import KeyturnError, Permanent
 from bot.core.events import Entry, Event
 from bot.core.reminders import LAST_CALL
@@ -25,11 +27,15 @@ from bot.engine.scope import parameters
 from bot.store.database import Database
 from bot.store.reading import Reader
 from bot.store.records import CredentialRow
+from bot.store.writing import Transaction
 
 log = logging.getLogger(__name__)
 EVERY = 30.0
 """Real seconds between two rounds."""
 ALLOWED = 15.0
+AT_ONCE = 8
+KEY, UNSEEN_KEY = "alarm", "alarm-unseen"
+"""Under which is kept that callers are refused, and that this cannot be looked at."""
 MOST_EVIDENCE = 300
 Open = Callable[[CredentialRow, str], bool]
 """Opens the incident of an expiry for a reason; False where there is one, or a revocation."""
@@ -74,109 +80,162 @@ class Alarms:
     def turn(self) -> float:
         """One round; returns in how many real seconds to begin the next."""
         begun = time.monotonic()
-        for alarm in self.declared:
-            self._look(alarm)
+        now = self._database.now()
+        with ThreadPoolExecutor(AT_ONCE, "alarm") as pool:
+            looks = pool.map(partial(self._look, now), self.declared)
+            for alarm, (holds, evidence) in zip(self.declared, looks, strict=True):
+                pause = EVERY + max(self._round, time.monotonic() - begun)
+                gap = timedelta(seconds=2 * pause * self._database.clock.rate)
+                try:
+                    self._follow(UNSEEN_KEY, alarm, holds is not None, evidence, UNSEEN, gap)
+                    if holds is not None:
+                        self._follow(KEY, alarm, holds, evidence, alarm.lasts, gap)
+                except KeyturnError as error:  # the others are looked at all the same
+                    log.warning("the alarm of %s (%s) waits: %s", alarm.credential, alarm.environment, error)
         self._round = time.monotonic() - begun
         return EVERY
 
-    def _look(self, alarm: Alarm) -> None:
-        try:
-            holds, evidence = measured(self._registry, self._secrets, alarm, self._database.now())
-        except KeyturnError as error:
-            self._unseen(alarm, str(error).split("\n", 1)[0])
-        except Exception as error:  # noqa: BLE001 - an adapter's mistake must not end the lane; its text may hold anything
-            self._unseen(alarm, type(error).__name__)
-        else:
-            self._blind.pop((alarm.credential, alarm.environment), None)
-            self._follow(alarm, holds, evidence)
-
-    def _unseen(self, alarm: Alarm, why: str) -> None:
-        """Nothing is concluded. The log says it once; `doctor` looks as well."""
+    def _look(self, now: datetime, alarm: Alarm) -> tuple[bool | None, str]:
+        """Whether the check holds, and what it saw; None where that cannot be told, and why."""
         key = alarm.credential, alarm.environment
+        try:
+            found = measured(self._registry, self._secrets, alarm, now)
+        except KeyturnError as error:
+            hint = getattr(error, "hint", "")
+            why = str(error).split("\n", 1)[0] + (f"; {hint}" if hint else "")
+        except Exception as error:  # noqa: BLE001 - an adapter's mistake must not end the lane; its text may hold anything
+            why = type(error).__name__
+        else:
+            self._blind.pop(key, None)
+            return found
         if self._blind.get(key) != why:
             log.warning("the alarm of %s (%s) cannot be looked at: %s", *key, why)
         self._blind[key] = why
+        return None, why[:MOST_EVIDENCE]
 
-    def _follow(self, alarm: Alarm, holds: bool, evidence: str) -> None:
-        key = f"alarm.{alarm.environment}/{alarm.credential}"
+    def _follow(self, kind: str, alarm: Alarm, holds: bool, evidence: str, lasts: timedelta, gap: timedelta) -> None:
+        """Keep what is known of one check, and tell what is news."""
+        key = f"{kind}.{alarm.environment}/{alarm.credential}"
         with self._database.read() as reader:
             known, now = _read(reader.setting(key)), reader.now
             found = reader.credential(alarm.credential, alarm.environment)
-        gap = timedelta(seconds=2 * (EVERY + self._round) * self._database.clock.rate)
-        after, news = followed(known, holds, alarm.lasts, now, gap)
+        after, news = followed(known, holds, lasts, now, gap)
         if after == known or not found:
             return
         row = found[0]
-        to: tuple[Recipient, ...] = ()
-        if news:
-            if not holds and _past(row, now):
-                self._open(row, f"its callers are refused: {evidence}"[:MOST_EVIDENCE])
-            place = self._channel(row)
-            also = (Recipient(channel=place),) if place else ()
-            to = tuple(dict.fromkeys((*self._recipients().owner(row.owner, place).to, *also)))
+        to = self._hear(row) if news else ()
+        if news and not holds and kind == KEY:
+            self._open_where_past(row, evidence, now)
+        if after is not None and news and not to:
+            after, news = replace(after, told=False), False  # it is news at the next look as well
         with self._database.begin() as tx:
             if _read(tx.setting(key)) != known:
                 return  # another replica has looked meanwhile
             tx.record_setting(key, _written(after))
-            if not news:
-                return
-            since = (after or known or Refusals(now, now)).since
-            text = _over(row, since, now) if holds else _refused(tx, row, alarm, evidence)
-            payload = {"alert": {"credential": row.name, "environment": row.environment, "what": "alarm"}}
-            told = f"alarm-{row.environment}-{row.name}-{since:%Y%m%d%H%M%S}{'-over' if holds else ''}"
-            concerns = Concerns(row.owner, row.name, row.environment, self._channel(row))
-            tell(tx, told, to, text, concerns, {} if holds else payload, urgent=not holds)
-            event = Event.CALLS_ACCEPTED if holds else Event.CALLS_REFUSED
+            if news and not (holds and kind == UNSEEN_KEY):
+                since = (after or known or Failing(now, now)).since
+                self._tell(tx, kind, row, to, since, evidence, lasts, holds)
+
+    def _hear(self, row: CredentialRow) -> tuple[Recipient, ...]:
+        """The owner, or everybody on the route at once, and the channel of its cards."""
+        place = self._channel(row)
+        reached = self._recipients().owner(row.owner, place)
+        also = (Recipient(channel=place),) if place else ()
+        return tuple(dict.fromkeys((*reached.after(len(reached.later)), *also)))
+
+    def _open_where_past(self, row: CredentialRow, evidence: str, now: datetime) -> None:
+        """Whatever comes of it, those concerned hear of the refusals."""
+        try:
+            with self._database.read() as reader:
+                past = _past(reader, row, now)
+            if past:
+                self._open(row, f"its callers are refused: {evidence}"[:MOST_EVIDENCE])
+        except KeyturnError as error:
+            log.error("the incident of %s (%s) could not be opened: %s", row.name, row.environment, error)
+
+    def _tell(
+        self,
+        tx: Transaction,
+        kind: str,
+        row: CredentialRow,
+        to: tuple[Recipient, ...],
+        since: datetime,
+        evidence: str,
+        lasts: timedelta,
+        holds: bool,
+    ) -> None:
+        if kind == UNSEEN_KEY:
+            event, text = Event.ALARM_UNSEEN, _unseen(row, evidence, lasts)
+        elif holds:
+            event, text = Event.CALLS_ACCEPTED, _over(row, since, tx.now)
+        else:
+            event, text = Event.CALLS_REFUSED, _refused(tx, row, evidence, lasts)
+        payload = {"alert": {"credential": row.name, "environment": row.environment, "what": "alarm"}}
+        key = f"{kind}-{row.name}@{row.environment}-{since:%Y%m%d%H%M%S}{'-over' if holds else ''}"
+        concerns = Concerns(row.owner, row.name, row.environment, self._channel(row))
+        refused = event is Event.CALLS_REFUSED
+        if tell(tx, key, to, text, concerns, payload if refused else {}, urgent=refused):
             detail = {"environment": row.environment, "told": [one.name for one in to]}
             detail |= {"since": since.isoformat(), "evidence": evidence}
             tx.audit(Entry(event, "keyturn", credential=row.name, detail=detail))
 
 
-def _past(row: CredentialRow, now: datetime) -> bool:
-    """Whether an expiry may be what its callers meet: by its system's date, or by its cadence where there is none."""
-    ends = row.dates.expires_at or row.dates.due
-    return row.status != "gone" and ends is not None and ends <= now + LAST_CALL
+def _past(reader: Reader, row: CredentialRow, now: datetime) -> bool:
+    """Whether an expiry may be what its callers meet: by its system's date; where it has none by its cadence, unless a
+    rotation is open, which is the likelier cause and has its own ways back."""
+    if row.status == "gone":
+        return False
+    dates = row.dates
+    if dates.expires_at is not None:
+        return dates.expires_at <= now + LAST_CALL
+    overdue = dates.due is not None and dates.due <= now + LAST_CALL
+    return overdue and reader.open_rotation(row.name, row.environment) is None
 
 
-def _refused(reader: Reader, row: CredentialRow, alarm: Alarm, evidence: str) -> str:
-    name, said = row.name, evidence.rstrip(".")
-    begin = f"Callers of {name} ({row.environment}) are refused, for {duration.show(alarm.lasts)} now: {said}. "
-    incident = reader.open_expiry(name, row.environment)
+def _refused(reader: Reader, row: CredentialRow, evidence: str, lasts: timedelta) -> str:
+    name, said = f"{row.name}@{row.environment}", evidence.rstrip(".")
+    parts = [f"Callers of {row.name} ({row.environment}) are refused, for {duration.show(lasts)} now: {said}."]
+    for word, doing in (("revoke", "revoking"), ("start", "rotating")):
+        rotation = reader.open_rotation(row.name, row.environment, word)
+        if rotation is not None:
+            parts.append(f"{rotation.id} is {doing} it, and its card has the ways back: status {rotation.id}.")
+    incident = reader.open_expiry(row.name, row.environment)
     if incident is not None:
-        return f"{begin}R-{incident} is the incident of its expiry: incident R-{incident}."
-    revocation = reader.open_rotation(name, row.environment, "revoke")
-    rotation = revocation or reader.open_rotation(name, row.environment)
-    if rotation is not None:
-        doing = "revoking" if revocation is not None else "rotating"
-        return f"{begin}{rotation.id} is {doing} it, and its card has the ways back: status {rotation.id}."
+        parts.append(f"R-{incident} is the incident of its expiry: incident R-{incident}.")
+    if len(parts) > 1:
+        return " ".join(parts)
     due = row.dates.due
-    when = f"It is due on {due:%Y-%m-%d %H:%M} UTC" if due is not None else "No date of it is known"
+    was = "was" if due is not None and due <= reader.now else "is"
+    when = f"It {was} due on {due:%Y-%m-%d %H:%M} UTC" if due is not None else "No date of it is known"
     return (
-        f"{begin}{when}, and no rotation of it is open. If it has expired or was changed by hand all the same: "
+        f"{parts[0]} {when}, and no rotation of it is open. If it has expired or was changed by hand all the same: "
         f'expired {name} --reason "callers are refused". It may be another one: expired "callers are refused".'
     )
 
 
 def _over(row: CredentialRow, since: datetime, now: datetime) -> str:
+    lasted = timedelta(minutes=max(round((now - since).total_seconds() / 60), 1))
     return (
-        f"Callers of {row.name} ({row.environment}) are let in again, after {duration.show(_whole(since, now))}. "
-        f"What was seen: history {row.name}."
+        f"Callers of {row.name} ({row.environment}) are let in again, after {duration.show(lasted)}. "
+        f"What was seen: history {row.name}@{row.environment}."
     )
 
 
-def _whole(since: datetime, now: datetime) -> timedelta:
-    return timedelta(minutes=max(round((now - since).total_seconds() / 60), 1))
+def _unseen(row: CredentialRow, why: str, lasts: timedelta) -> str:
+    return (
+        f"The alarm of {row.name} ({row.environment}) could not be looked at for {duration.show(lasts)}: "
+        f"{why.rstrip('.')}. Until that is mended nobody hears that its callers are refused; "
+        "keyturn doctor looks again."
+    )
 
 
-def _written(known: Refusals | None) -> str:
-    if known is None:
-        return ""
-    return json.dumps(asdict(known), default=datetime.isoformat)
+def _written(known: Failing | None) -> str:
+    return "" if known is None else json.dumps(asdict(known), default=datetime.isoformat)
 
 
-def _read(text: str | None) -> Refusals | None:
+def _read(text: str | None) -> Failing | None:
     if not text:
         return None
     found = json.loads(text)
     since, looked = (datetime.fromisoformat(found[name]) for name in ("since", "looked"))
-    return Refusals(since, looked, bool(found["told"]))
+    return Failing(since, looked, bool(found["told"]))

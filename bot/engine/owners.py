@@ -105,8 +105,8 @@ class Owners:
                 payload = self._content(tx, owner, month)
                 for to in reached.to:
                     key = f"digest-{month}-{owner}-{to.name}"
-                    if tx.add_notice(key, to.person, to.channel, _text(payload["digest"]), payload):
-                        told.append(to.name)
+                    tx.add_notice(key, to.person, to.channel, _text(payload["digest"]), payload)
+                    told.append(to.name)
         with self._database.begin() as tx:
             if tx.put_setting_once(_digest_key(now, zone), str(len(told))) and told:
                 detail = {"month": month, "zone": zone.key, "told": told[:100], "count": len(told)}

@@ -33,6 +33,7 @@ from bot.settings.declared import CredentialEntry, Declared, ErrandEntry
 from bot.settings.environment import VARIABLES, Bind, Environment, LogFormat, Transport, read_environment
 from bot.settings.fields import MISTAKES
 from bot.settings.keeping import (
+    Offer,
     automatic_of,
     channels_of,
     finds_of,
@@ -137,13 +138,10 @@ class Settings:
         near = [word for name in named if not finds(name) for word in vocabulary.close(name)]
         return tuple(idle_discoveries(self.document, self.declared, {w for w in (*named, *near) if finds(w)}))
 
-    def idle_alarms(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
-        """Alarms whose check no adapter offers, or with arguments that do not fit it, each with its line."""
-        return tuple(idle_alarms(self.document, self.declared, vocabulary))
-
-    def idle(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
-        """Everything of these that would do nothing."""
-        return (*self.idle_errands(vocabulary), *self.idle_discoveries(vocabulary), *self.idle_alarms(vocabulary))
+    def idle(self, offer: Offer) -> tuple[Problem, ...]:
+        """Errands, discoveries and alarms that would do nothing, each with its line."""
+        alarms = idle_alarms(self.document, self.declared, offer)
+        return (*self.idle_errands(offer), *self.idle_discoveries(offer), *alarms)
 
     def warnings(self, now: datetime) -> tuple[Problem, ...]:
         """What holds but may not be meant, each with its line; `now` tells what is over."""

@@ -237,7 +237,7 @@ class AlarmEntry(Model):
     """The word of a probe, such as `prometheus.auth_failures`; [adapters](adapters.md) has them."""
     with_: dict[str, Any] = Field(default_factory=dict, alias="with")
     """What it has to be given, its bound included."""
-    for_: Some = Field(default=LASTS, alias="for")
+    for_: Annotated[timedelta, BeforeValidator(read_span), AfterValidator(boxed)] = Field(default=LASTS, alias="for")
     """How long it fails before owner and channel hear. Past its date, its expiry's incident opens then as well."""
 
 

@@ -9,14 +9,17 @@ from datetime import time, timedelta
 from typing import Protocol
 from zoneinfo import ZoneInfo
 
+from bot.contracts.adapter import Part, Probe
 from bot.core import duration
 from bot.core.automatic import Automatic
 from bot.core.discovered import Find
 from bot.core.document import Document, Location, Problem, close
+from bot.core.errors import KeyturnError
 from bot.core.lint import Vocabulary
 from bot.core.policy import Need
 from bot.core.reminders import Rules, Stage, Tiers
 from bot.core.rules import Target, fits
+from bot.engine.scope import parameters
 from bot.settings.declared import Declared, PolicyEntry
 from bot.settings.fields import Day
 from bot.settings.keeping_entries import DiscoveryEntry
@@ -180,26 +183,34 @@ def idle_discoveries(document: Document, declared: Declared, known: Collection[s
             yield document.problem(at, f"no adapter discovers {entry.find!r}", close(entry.find, known))
 
 
-def idle_alarms(document: Document, declared: Declared, vocabulary: Vocabulary) -> Iterator[Problem]:
+class Offer(Vocabulary, Protocol):
+    """What adapters offer, with the classes behind the words."""
+
+    def part(self, word: str) -> type[Part] | None: ...
+
+
+def idle_alarms(document: Document, declared: Declared, offer: Offer) -> Iterator[Problem]:
     """Alarms whose check is no probe that an adapter offers, or is given what does not fit it."""
     for number, entry in enumerate(declared.credentials):
         if entry.alarm is None:
             continue
         at: Location = ("credentials", number, "alarm")
         word = entry.alarm.check
-        info = vocabulary.describe(word)
-        if info is None or info.kind != "probe":
-            near = [
-                one for one in vocabulary.close(word) if (found := vocabulary.describe(one)) and found.kind == "probe"
-            ]
+        part = offer.part(word)
+        if part is None or not issubclass(part, Probe):
+            near = [one for one in offer.close(word) if issubclass(offer.part(one) or Part, Probe)]
             yield document.problem((*at, "check"), f"no adapter offers the probe {word!r}", close(word, near))
             continue
-        for name in sorted(set(entry.alarm.with_) - set(info.params)):
-            yield document.problem((*at, "with", name), f"{word} takes no {name!r}", close(name, info.params))
-        missing = sorted(name for name, needed in info.params.items() if needed and name not in entry.alarm.with_)
-        if missing:
-            message = f"{word} has to be given {', '.join(missing)}"
-            yield document.problem((*at, "check"), message, "add it under with:")
+        names = {field.alias or name for name, field in part.Params.model_fields.items()}
+        unknown = sorted(set(entry.alarm.with_) - names)
+        for name in unknown:
+            yield document.problem((*at, "with", name), f"{word} takes no {name!r}", close(name, names))
+        try:
+            parameters(part.Params, {}, entry.alarm.with_, {})
+        except KeyturnError as error:
+            if not unknown:
+                hint = "docs/reference/adapters.md has what it takes"
+                yield document.problem((*at, "with"), f"{word}: {error}", hint)
 
 
 def idle_tiers(document: Document, rules: Rules, credentials: Iterable[Dated]) -> Iterator[Problem]:

@@ -133,10 +133,13 @@ def _look_at_alarm(catalog: Catalog, alarm: Alarm) -> Finding:
     try:
         holds, evidence = measured(catalog, SecretDoor(catalog.store), alarm, datetime.now(UTC))
     except KeyturnError as error:
-        hint = "Mend it: until then nobody hears that its callers are refused."
+        hint = getattr(error, "hint", "") or "Check adapters: in keyturn.yml, and that the system runs."
         return wrong("alarm", f"{whose} cannot be looked at: {error}", hint)
+    except Exception as error:  # noqa: BLE001 - an adapter's mistake; its text may hold anything
+        return wrong("alarm", f"{whose} cannot be looked at: {type(error).__name__}", "It is a mistake of the adapter.")
     if not holds:
-        return wrong("alarm", f"{whose}: {evidence}", f"Its callers are refused: expired {alarm.credential}.")
+        hint = f"Its callers are refused; where it has expired: expired {alarm.credential}@{alarm.environment}."
+        return wrong("alarm", f"{whose}: {evidence}", hint)
     return good("alarm", f"{whose}: {evidence}")
 
 

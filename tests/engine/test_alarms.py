@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import update
 
 from bot.app import Bot, build_engine, prepare
-from bot.core.errors import Invalid
+from bot.core.errors import Invalid, Permanent
 from bot.engine.alarms import Alarms
 from bot.engine.arrivals import recipients
 from bot.settings import Settings, read_environment, read_settings
@@ -101,18 +101,18 @@ class Guard:
         self.engine = build_engine(settings, self.database)
         self.alarms = self.life(settings)
 
-    def life(self, settings: Settings) -> Alarms:
+    def life(self, settings: Settings, route: tuple[str, ...] = (), channel: str = "C0OPS") -> Alarms:
         """Those of one replica."""
         (alarm,) = [entry.alarm for entry in settings.credentials if entry.alarm is not None]
         engine = self.engine
 
         def finder() -> Any:
-            return recipients(self.database, settings.policy, engine.people, settings.channels, ())
+            return recipients(self.database, settings.policy, engine.people, settings.channels, route)
 
         secrets: Any = None
         board = engine.board
         return Alarms(
-            self.database, engine.catalog, secrets, [alarm], finder, lambda row: "C0OPS", board.expired_by_itself
+            self.database, engine.catalog, secrets, [alarm], finder, lambda row: channel, board.expired_by_itself
         )
 
     def look(self, minutes: float, *alarms: Alarms) -> None:
@@ -158,7 +158,7 @@ def test_refusals_are_told_once_and_so_is_their_end(guard: Guard, door: Door) ->
     told = guard.notices()
     assert [to for to, _ in told] == ["@alice", "C0OPS"]
     for part in ("Callers of door-key (production) are refused, for 5m now", "answered 401, 200 expected",
-                 "It is due on", "no rotation of it is open", "expired door-key"):  # fmt: skip
+                 "It is due on", "no rotation of it is open", "expired door-key@production"):  # fmt: skip
         assert part in told[0][1]
     (row,) = guard.audit("credential.calls-refused")
     assert (row.credential, row.detail["told"], row.detail["environment"]) == (
@@ -205,7 +205,7 @@ def test_past_its_date_its_incident_opens_by_itself(guard: Guard, door: Door) ->
         assert reader.open_expiry("door-key", "production") == number
 
 
-def test_a_rotation_under_way_is_named(guard: Guard, door: Door) -> None:
+def test_a_rotation_under_way_is_named_and_opens_no_incident_of_a_cadence(guard: Guard, door: Door) -> None:
     from bot.contracts.command import Call, Need
     from bot.core.policy import PersonKind
 
@@ -213,8 +213,11 @@ def test_a_rotation_under_way_is_named(guard: Guard, door: Door) -> None:
     boxes = ("access", "incidents", "rollback-plan", "notified", "dashboard", "contacts")
     call = Call("start", Need.START, person, ("door-key",), {"reason": "due"}, confirmed=True, ticked=boxes)
     answer = guard.engine.board.words()["start"].run(call, guard.engine.board)
+    guard.dates(next_due=guard.database.now(), last_rotated_at=guard.database.now() - timedelta(days=91))
     door.status = 401
     guard.look(6)
+    with guard.database.read() as reader:
+        assert reader.open_expiry("door-key", "production") is None
     (text,) = [text for to, text in guard.notices() if to == "@alice" and "are refused" in text]
     assert f"R-{answer.rotation} is rotating it" in text
     assert f"status R-{answer.rotation}" in text
@@ -249,6 +252,11 @@ def test_what_cannot_be_seen_is_neither(
     said = [row for row in caplog.messages if "the alarm of door-key (production) cannot be looked at" in row]
     assert len(said) == 1
     (alarm,) = [entry.alarm for entry in settings.credentials if entry.alarm is not None]
+    guard.look(60 * 12)
+    assert [to for to, _ in guard.notices()] == ["@alice", "C0OPS"]
+    assert "could not be looked at for 12h" in guard.notices()[0][1]
+    guard.look(60)
+    assert len(guard.audit("credential.alarm-unseen")) == 1
     found = _look_at_alarm(guard.engine.catalog, alarm)
     assert (found.step, found.state) == ("alarm", "wrong")
     assert "cannot be looked at" in found.text
@@ -270,14 +278,53 @@ def test_a_bot_looks_by_itself(settings: Settings, door: Door) -> None:
         bot.engine.stop()
 
 
+def test_where_the_owner_is_not_there_the_whole_route_hears(guard: Guard, settings: Settings, door: Door) -> None:
+    guard.dates(owner_override="nobody")
+    door.status = 401
+    guard.alarms = guard.life(settings, route=("bob",))
+    guard.look(6)
+    assert [to for to, _ in guard.notices()] == ["@bob", "C0OPS"]
+
+
+def test_what_nobody_can_be_told_is_told_when_somebody_can(guard: Guard, settings: Settings, door: Door) -> None:
+    guard.dates(owner_override="nobody")
+    door.status = 401
+    guard.alarms = guard.life(settings, channel="")
+    guard.look(20)
+    assert (guard.notices(), guard.audit("credential.calls-refused")) == ([], [])
+    guard.dates(next_due=guard.database.now(), last_rotated_at=guard.database.now() - timedelta(days=91))
+    guard.look(1)
+    with guard.database.read() as reader:
+        assert reader.open_expiry("door-key", "production") is not None, "its incident pages whoever is there"
+    before = len(guard.notices())
+    guard.alarms = guard.life(settings)
+    guard.look(1)
+    assert [(to, "are refused" in text) for to, text in guard.notices()[before:]] == [("C0OPS", True)]
+
+
+def test_an_incident_that_cannot_be_opened_keeps_nobody_from_hearing(
+    guard: Guard, door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(row: Any, reason: str) -> bool:
+        raise Permanent("the plan cannot be made", "")
+
+    guard.dates(next_due=guard.database.now(), last_rotated_at=guard.database.now() - timedelta(days=91))
+    monkeypatch.setattr(guard.alarms, "_open", broken)
+    door.status = 401
+    guard.look(6)
+    assert [to for to, _ in guard.notices()] == ["@alice", "C0OPS"]
+
+
 @pytest.mark.parametrize(
     ("before", "after", "said"),
     [
         ("http.healthy", "http.healty", "no adapter offers the probe 'http.healty' (did you mean http.healthy?"),
         ("http.healthy", "http.post", "no adapter offers the probe 'http.post'"),
         ("url:", "ulr:", "http.healthy takes no 'ulr' (did you mean url?"),
-        ("url:", "ulr:", "http.healthy has to be given url"),
+        ("/door", "/ door", "http.healthy: the parameters do not fit: url: "),
+        ("/door", "/${{ inputs.door }}", "http.healthy: "),
         ("5m", "0s", "longer than 0s"),
+        ("5m", "2d", "at most 24h"),
     ],
 )
 def test_mistakes_in_it_are_told(door: Door, tmp_path: Path, before: str, after: str, said: str) -> None:

@@ -32,7 +32,7 @@ def visit(
     calm = killer.record(story)
     assert calm.verdict.problems == []
     wrong: dict[str, list[str]] = {}
-    first = random.SystemRandom().randrange(min(every, len(calm.crossings)))
+    first = random.SystemRandom().randrange(max(1, min(every, len(calm.crossings))))
     for number, crossing in enumerate(calm.crossings):
         if number % every != first and not also(crossing):
             continue
