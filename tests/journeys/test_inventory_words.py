@@ -25,6 +25,12 @@ def test_every_word_of_the_inventory(open_town: TownOpener) -> None:
     used = re.search(r"ak-[0-9a-f]+", refused)
     assert used is not None
     town.ask("alice", f'record billing-api-key --old key-7 --new {used[0]} --reason "by hand"', "by hand is recorded")
+
+    def dated() -> bool:
+        with town.database.read() as reader:
+            return reader.credential("billing-api-key")[0].next_due is not None
+
+    town.until(dated, "the next date, a moment later")
     listed = town.ask("erin", "list --expiring 365d", "the next due first").words
     assert "billing-api-key" in listed
     assert "identity-signing" not in listed
