@@ -273,9 +273,10 @@ def certificate_of(w: World, name: str, *, wait: bool = True) -> None:
     w.cluster.apply({"apiVersion": group, "kind": "Certificate", "metadata": about, "spec": spec})
     path = w.path("certificates.cert-manager.io", name)
 
-    def ready() -> bool:  # which is said after the revision
-        told = (w.api.get(path).get("status") or {}).get("conditions") or []
-        return any((one["type"], one["status"]) == ("Ready", "True") for one in told)
+    def ready() -> bool:  # two controllers say so, in either order
+        status = w.api.get(path).get("status") or {}
+        told = {one["type"]: one["status"] for one in status.get("conditions") or []}
+        return "revision" in status and told.get("Ready") == "True" and told.get("Issuing") != "True"
 
     if wait:
         w.cluster.wait(ready, f"certificate {name}")
