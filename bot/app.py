@@ -22,9 +22,8 @@ from bot.contracts.people import Directory
 from bot.core.automatic import rule_of
 from bot.core.errors import Invalid, Permanent, Refused
 from bot.core.plan import Plan
-from bot.engine.alarms import Alarms
+from bot.engine.alarms import measured
 from bot.engine.apply import apply
-from bot.engine.arrivals import recipients
 from bot.engine.board import Board
 from bot.engine.checklist import Boxes
 from bot.engine.directory import DeclaredPeople
@@ -118,31 +117,13 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     executor = Executor(catalog, door, database.now, lambda delay: delay * rate, TargetRows(database))
     policy = settings.policy
 
-    def recent(credential: str, environment: str) -> list[Summary]:
-        with database.read() as reader:
-            rows = reader.rotations(credential=credential, environment=environment, limit=20)
-        return [
-            Summary(
-                row.number,
-                row.credential,
-                row.environment,
-                row.state.value,
-                row.overlap.value,
-                row.requester,
-                row.created_at,
-                row.ended_at,
-                row.outcome,
-            )
-            for row in rows
-        ]
-
     def members(plan: Plan) -> Mapping[str, int | None]:
         groups = [name for name in plan.approve_from if name in policy.groups]
         found = people.groups(groups)
         return {name: None if who is None else len(who) for name, who in found.items()}
 
     library = Library(settings.runbooks, settings.policy.same_name)
-    checklist = Boxes(recent, members, database.now)
+    checklist = Boxes(partial(_recent, database), members, database.now)
     planner = Planner(catalog, library, door, checklist, policy.rule, database.now)
     trouble = Troubleshooter(database, catalog, executor)
     electorate = Electorate(policy, people, Signers(settings.signers, [person.id for person in policy.people]))
@@ -162,9 +143,6 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
     setting = Setting(settings.reminders, settings.automatic, settings.calendar, settings.channels)
     pager = Pager(database, catalog, door, settings.incidents.page)
     discoveries = Discoveries(database, catalog, door, settings.finds, policy)
-    finder = partial(recipients, database, policy, people, settings.channels, settings.reminders.route)
-    declared = [entry.alarm for entry in settings.credentials if entry.alarm is not None]
-    alarms = Alarms(database, catalog, door, declared, finder, setting.channel, board.expired_by_itself)
     name = f"{socket.gethostname()}-{os.getpid()}-{random.token_hex(4)}"
     legs = Legs(database, executor, board.replan, name, board.opening)
     worker = Worker(database, legs, catalog.commands, board, people, name)
@@ -185,10 +163,40 @@ def build_engine(settings: Settings, database: Database, directory: Directory | 
             expiries=board.notice_expiries,
         ),
         errands=Errands(database, catalog, door, settings.incidents),
-        keeping=Keeping(database, policy, people, setting, discoveries, board.start_by_policy, pager, alarms),
+        keeping=Keeping(
+            database,
+            policy,
+            people,
+            setting,
+            discoveries,
+            board.start_by_policy,
+            pager,
+            settings.alarms,
+            partial(measured, catalog, door),
+            board.expired_by_itself,
+        ),
         people=people,
         name=name,
     )
+
+
+def _recent(database: Database, credential: str, environment: str) -> list[Summary]:
+    with database.read() as reader:
+        rows = reader.rotations(credential=credential, environment=environment, limit=20)
+    return [
+        Summary(
+            row.number,
+            row.credential,
+            row.environment,
+            row.state.value,
+            row.overlap.value,
+            row.requester,
+            row.created_at,
+            row.ended_at,
+            row.outcome,
+        )
+        for row in rows
+    ]
 
 
 def declared_rows(settings: Settings) -> list[Declared]:
@@ -289,12 +297,12 @@ class Bot:
             assert self.people is not None  # require_slack saw to it
             self.room = Room(settings, self.engine.intake, self.database, self.people, self.engine.board)
         self.engine.catalog.check_configs()
-        self._check_errands()
+        self._check_words()
         self.health: Health | None = None
         self._running = ExitStack()
         self._stop = threading.Event()
 
-    def _check_errands(self) -> None:
+    def _check_words(self) -> None:
         """Raises `Invalid` when the settings name errands, discoveries or alarms that no adapter offers."""
         if problems := self.settings.idle(self.engine.catalog):
             raise Invalid("keyturn.yml", tuple(str(problem) for problem in problems))

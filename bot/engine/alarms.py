@@ -37,17 +37,23 @@ AT_ONCE = 8
 KEY, UNSEEN_KEY = "alarm", "alarm-unseen"
 """Under which is kept that callers are refused, and that this cannot be looked at."""
 MOST_EVIDENCE = 300
+Measure = Callable[[Alarm, datetime], tuple[bool, str]]
+"""`measured`, for the systems that there are."""
 Open = Callable[[CredentialRow, str], bool]
 """Opens the incident of an expiry for a reason; False where there is one, or a revocation."""
 
 
 def measured(registry: Registry, secrets: Secrets, alarm: Alarm, now: datetime) -> tuple[bool, str]:
     """Whether the check holds, and what it saw. Raises `KeyturnError` where that cannot be told."""
-    probe = registry.probe(alarm.check)
-    p = parameters(probe.Params, {}, alarm.arguments, {})
     told = logging.LoggerAdapter(log, {"credential": alarm.credential})
     run = Run("alarm", "keyturn-alarm", "keyturn", secrets, now, told, time.monotonic() + ALLOWED)
-    reading = probe.measure(p, run)
+    try:
+        probe = registry.probe(alarm.check)
+        reading = probe.measure(parameters(probe.Params, {}, alarm.arguments, {}), run)
+    except KeyturnError:
+        raise
+    except Exception as error:  # noqa: BLE001 - an adapter's mistake, whose text may hold anything
+        raise Permanent(type(error).__name__, f"it is a mistake of the adapter of {alarm.check}; report it") from None
     if reading.passed is None:
         raise Permanent(f"{alarm.check} only measures", "give it a bound, such as below: 5")
     return reading.passed, reading.evidence.split("\n", 1)[0][:MOST_EVIDENCE]
@@ -59,20 +65,18 @@ class Alarms:
     def __init__(
         self,
         database: Database,
-        registry: Registry,
-        secrets: Secrets,
         alarms: Sequence[Alarm],
+        measure: Measure,
+        open_expiry: Open,
         recipients: Callable[[], Recipients],
         channel: Callable[[CredentialRow], str],
-        open_expiry: Open,
     ) -> None:
         self._database = database
-        self._registry = registry
-        self._secrets = secrets
         self.declared = tuple(alarms)
+        self._measure = measure
+        self._open = open_expiry
         self._recipients = recipients
         self._channel = channel
-        self._open = open_expiry
         self._round = 0.0
         """How many real seconds the last round took."""
         self._blind: dict[tuple[str, str], str] = {}
@@ -99,12 +103,11 @@ class Alarms:
         """Whether the check holds, and what it saw; None where that cannot be told, and why."""
         key = alarm.credential, alarm.environment
         try:
-            found = measured(self._registry, self._secrets, alarm, now)
+            found = self._measure(alarm, now)
+        except Permanent as error:
+            why = f"{error}; {error.hint}".rstrip("; ")
         except KeyturnError as error:
-            hint = getattr(error, "hint", "")
-            why = str(error).split("\n", 1)[0] + (f"; {hint}" if hint else "")
-        except Exception as error:  # noqa: BLE001 - an adapter's mistake must not end the lane; its text may hold anything
-            why = type(error).__name__
+            why = str(error).split("\n", 1)[0]
         else:
             self._blind.pop(key, None)
             return found

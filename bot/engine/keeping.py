@@ -8,8 +8,9 @@ from dataclasses import fields, is_dataclass
 from typing import Any
 
 from bot.contracts.people import Directory
+from bot.core.alarm import Alarm
 from bot.core.policy import Policy
-from bot.engine.alarms import Alarms
+from bot.engine.alarms import Alarms, Measure, Open
 from bot.engine.automatic import Start, Starter
 from bot.engine.discoveries import Discoveries
 from bot.engine.lane import Lane
@@ -34,7 +35,9 @@ class Keeping:
         discoveries: Discoveries,
         start: Start,
         pager: Pager,
-        alarms: Alarms,
+        alarms: Sequence[Alarm],
+        measure: Measure,
+        open_expiry: Open,
     ) -> None:
         self._database = database
         self._setting = setting
@@ -44,6 +47,8 @@ class Keeping:
         channel = setting.channels.get("default", "")
         self.owners = Owners(database, setting.rules, self.reminders.recipients, channel)
         self.watch = Watch(database, self.reminders.recipients, channel)
+        told = self.reminders.recipients, setting.channel
+        self.alarms = Alarms(database, alarms, measure, open_expiry, *told)
         self._lanes = (
             Lane("reminders", self.reminders.turn),
             Lane("discoveries", self.discoveries.turn),
@@ -51,7 +56,7 @@ class Keeping:
             Lane("pages", pager.turn),
             Lane("owners", self.owners.turn),
             Lane("watch", self.watch.turn),
-            *([Lane("alarms", alarms.turn)] if alarms.declared else []),
+            *([Lane("alarms", self.alarms.turn)] if alarms else []),
         )
 
     def declare(self) -> None:

@@ -127,6 +127,11 @@ class Settings:
         """Channels by name, and by the group that hears in one."""
         return channels_of(self.declared)
 
+    @property
+    def alarms(self) -> tuple[Alarm, ...]:
+        """What is looked at all the time."""
+        return tuple(entry.alarm for entry in self.credentials if entry.alarm is not None)
+
     def idle_discoveries(self, vocabulary: Vocabulary) -> tuple[Problem, ...]:
         """Discoveries that no adapter offers, each with its line; only those that are named are loaded."""
 
